@@ -1,0 +1,112 @@
+/// @file
+/// One scalar or the diagonal is kept of the covariance: the Kalman delta networks.
+#pragma once
+
+#include <seqbayes/covariance/policy.hpp>
+
+namespace seqbayes {
+
+namespace detail {
+
+/// The fields that every propagated covariance of the regression model reads.
+constexpr void add_filter_inputs(InputWidths& inputs, InputWidth process_noise, Index key_dim) {
+  inputs.process_noise = process_noise;
+  inputs.observation_noise = 1;
+  inputs.covariance_log_decay = InputWidth::one_or(key_dim).optional();
+}
+
+}  // namespace detail
+
+/// P is approximated by p I: isotropic Kalman delta net. With \hat p = mean(D^2) p + omega the gain
+/// is beta k, beta = \hat p / (r + \hat p |k|^2), and 1/p = 1/\hat p + info_scale |k|^2 / (Dk r):
+/// information averaged over the key's directions (`info_scale` = Dk: the information along the
+/// key).
+struct IsotropicCovariance {
+  static constexpr bool has_variance = true;
+
+  template <class Scalar, int Dk>
+  using State = Scalar;
+  template <class Scalar, int Dk, int Dv>
+  using Options = LayerOptions<Scalar, Dk, Dv>;
+
+  static constexpr void add_inputs(InputWidths& inputs, Index key_dim) {
+    detail::add_filter_inputs(inputs, 1, key_dim);
+  }
+
+  template <class Options>
+  static auto initial(const Options& options) {
+    return options.prior_variance;
+  }
+  template <class Scalar, class Options>
+  static void check(const Scalar&, const Options&) {}
+
+  template <int Dk, class Scalar, class Options, class Factor>
+  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token,
+                               const Factor& decay, Scalar& p) {
+    const auto k = token.key.template vector<Dk>();
+    const Scalar r = token.observation_noise[0];
+    const Scalar norm2 = k.squaredNorm();
+    const Scalar width = Scalar(double(options.key_dim));
+    const Scalar mean_square =
+        detail::covariance_decay<Dk>(token, decay, options.key_dim).squaredNorm() / width;
+    const Scalar predicted = mean_square * p + token.process_noise[0];
+    const Scalar s = r + predicted * norm2;
+    const Scalar r_all = width * r;
+    p = predicted * (r_all / (r_all + options.info_scale * predicted * norm2));
+    return {k * Scalar(predicted / s), s};
+  }
+
+  template <int Dk, class Scalar, class Options>
+  static Scalar variance(const Options&, const Token<Scalar>& token, const Scalar& p) {
+    return p * token.query.template vector<Dk>().squaredNorm();
+  }
+};
+
+/// P is approximated by Diag(p): diagonal Kalman delta net. With \hat p = D^2 p + omega the gain is
+/// \hat p * k / s, s = r + sum \hat p * k^2, and 1/p = 1/\hat p + info_scale k^2 / r, elementwise.
+struct DiagonalCovariance {
+  static constexpr bool has_variance = true;
+
+  template <class Scalar, int Dk>
+  using State = detail::StateMatrix<Scalar, Dk, 1>;
+  template <class Scalar, int Dk, int Dv>
+  using Options = LayerOptions<Scalar, Dk, Dv>;
+
+  static constexpr void add_inputs(InputWidths& inputs, Index key_dim) {
+    detail::add_filter_inputs(inputs, InputWidth::one_or(key_dim), key_dim);
+  }
+
+  template <class Scalar, int Dk, int Dv>
+  static State<Scalar, Dk> initial(const LayerOptions<Scalar, Dk, Dv>& options) {
+    return State<Scalar, Dk>::Constant(options.key_dim, 1, options.prior_variance);
+  }
+  template <class Stored, class Options>
+  static void check(const Stored& stored, const Options& options) {
+    detail::check_state_shape("covariance", stored, options.key_dim, 1);
+  }
+
+  template <int Dk, class Scalar, class Options, class Factor, class Stored>
+  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token,
+                               const Factor& decay, Stored& stored) {
+    const auto k = token.key.template vector<Dk>().array();
+    const Scalar r = token.observation_noise[0];
+    auto p = detail::sized<Dk, 1>(stored);
+    p.array() *= detail::covariance_decay<Dk>(token, decay, options.key_dim).array().square();
+    p += detail::spread_field<Dk>(token.process_noise, options.key_dim);
+
+    const Vector<Scalar, Dk> information = p.array() * k.square();
+    Gain<Scalar, Dk> gain;
+    gain.innovation_variance = r + information.sum();
+    gain.gain = p.array() * k / gain.innovation_variance;
+    p.array() *= r / (r + options.info_scale * information.array());
+    return gain;
+  }
+
+  template <int Dk, class Scalar, class Options, class Stored>
+  static Scalar variance(const Options&, const Token<Scalar>& token, const Stored& stored) {
+    const auto p = detail::sized<Dk, 1>(stored);
+    return (p.array() * token.query.template vector<Dk>().array().square()).sum();
+  }
+};
+
+}  // namespace seqbayes

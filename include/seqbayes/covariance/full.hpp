@@ -1,0 +1,139 @@
+/// @file
+/// The whole covariance P (Dk x Dk) is kept: the Bayesian Layer's gain pass.
+#pragma once
+
+#include <seqbayes/covariance/policy.hpp>
+
+namespace seqbayes {
+
+namespace detail {
+
+/// P <- D P D. The product of the two factors is taken first: it commutes, so P stays exactly
+/// symmetric.
+template <class Covariance, class Vector>
+void decay_both_sides(Covariance& p, const Vector& decay) {
+  for (Index i = 0; i < p.rows(); ++i) {
+    p.row(i).array() *= (decay * decay[i]).transpose().array();
+  }
+}
+
+/// P <- P + sign c c', exactly symmetric for the same reason.
+template <class Covariance, class Vector>
+void add_outer(Covariance& p, const Vector& c, const typename Vector::Scalar& sign) {
+  using Scalar = typename Vector::Scalar;
+  for (Index i = 0; i < p.rows(); ++i) p.row(i) += (c * Scalar(sign * c[i])).transpose();
+}
+
+/// P x, row by row.
+template <class Covariance, class Vector>
+typename Vector::PlainObject times(const Covariance& p, const Vector& x) {
+  typename Vector::PlainObject y = Vector::PlainObject::Zero(x.size());
+  for (Index i = 0; i < p.rows(); ++i) y += p.row(i).transpose() * x[i];  // P is symmetric
+  return y;
+}
+
+}  // namespace detail
+
+/// All of P: \hat P = D P D + Omega, s = r + k' \hat P k, kappa = \hat P k / s,
+/// P = \hat P - s kappa kappa' (filters.md section 1).
+///
+/// *Rounding.* The update subtracts c c' with c = \hat P k / sqrt(s), so P stays exactly symmetric.
+/// It can't resolve variances below about the rounding unit times the largest entry of P. Where
+/// that makes k' \hat P k negative, the memory is certain along k to working precision: the gain is
+/// 0, and P is lifted along k until k' P k = 0. Without the lift a negative variance grows by 1 +
+/// |p| / r with every further write of k; with it the eigenvalues of P stay above minus a few
+/// rounding units.
+struct FullCovariance {
+  static constexpr bool has_variance = true;
+
+  template <class Scalar, int Dk>
+  using State = detail::StateMatrix<Scalar, Dk, Dk>;
+  template <class Scalar, int Dk, int Dv>
+  using Options = LayerOptions<Scalar, Dk, Dv>;
+
+  static constexpr void add_inputs(InputWidths& inputs, Index key_dim) {
+    inputs.process_noise = InputWidth::one_or(key_dim);
+    inputs.observation_noise = 1;
+    inputs.covariance_log_decay = InputWidth::one_or(key_dim).optional();
+  }
+
+  template <class Scalar, int Dk, int Dv>
+  static State<Scalar, Dk> initial(const LayerOptions<Scalar, Dk, Dv>& options) {
+    return State<Scalar, Dk>::Identity(options.key_dim, options.key_dim) * options.prior_variance;
+  }
+  template <class Stored, class Options>
+  static void check(const Stored& stored, const Options& options) {
+    detail::check_state_shape("covariance", stored, options.key_dim, options.key_dim);
+  }
+
+  template <int Dk, class Scalar, class Options, class Factor, class Stored>
+  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token,
+                               const Factor& decay, Stored& stored) {
+    using std::sqrt;
+    const Vector<Scalar, Dk> k = token.key.template vector<Dk>();
+    auto p = detail::sized<Dk, Dk>(stored);
+    detail::decay_both_sides(p, detail::covariance_decay<Dk>(token, decay, options.key_dim));
+    p.diagonal() += detail::spread_field<Dk>(token.process_noise, options.key_dim);
+
+    const Scalar r = token.observation_noise[0];
+    const Vector<Scalar, Dk> z = detail::times(p, k);
+    const Scalar along = k.dot(z);
+    if (along < Scalar(0)) {
+      detail::add_outer(p, Vector<Scalar, Dk>(k * Scalar(sqrt(Scalar(-along)) / k.squaredNorm())),
+                        Scalar(1));
+      return {Vector<Scalar, Dk>::Zero(options.key_dim), r};
+    }
+    const Scalar s = r + along;
+    detail::add_outer(p, Vector<Scalar, Dk>(z / Scalar(sqrt(s))), Scalar(-1));
+    return {z / s, s};
+  }
+
+  template <int Dk, class Scalar, class Options, class Stored>
+  static Scalar variance(const Options&, const Token<Scalar>& token, const Stored& stored) {
+    const Vector<Scalar, Dk> q = token.query.template vector<Dk>();
+    return q.dot(detail::times(detail::sized<Dk, Dk>(stored), q));
+  }
+};
+
+/// The covariance of the latent-input model, P = D P D + rho k k' with rho = Var(u | v): it only
+/// grows with writes, and the mean doesn't depend on it (filters.md section 1, A).
+struct AccumulatedCovariance {
+  static constexpr bool has_variance = true;
+
+  template <class Scalar, int Dk>
+  using State = FullCovariance::State<Scalar, Dk>;
+  template <class Scalar, int Dk, int Dv>
+  using Options = LayerOptions<Scalar, Dk, Dv>;
+
+  static constexpr void add_inputs(InputWidths& inputs, Index) { inputs.observation_noise = 1; }
+
+  template <class Options>
+  static auto initial(const Options& options) {
+    return FullCovariance::initial(options);
+  }
+  template <class Stored, class Options>
+  static void check(const Stored& stored, const Options& options) {
+    FullCovariance::check(stored, options);
+  }
+
+  template <int Dk, class Scalar, class Options, class Factor, class Stored>
+  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token,
+                               const Factor& decay, Stored& stored) {
+    using std::sqrt;
+    const Vector<Scalar, Dk> k = token.key.template vector<Dk>();
+    const Scalar r = token.observation_noise[0];
+    // tau r / (tau + r); r under a flat prior
+    const Scalar rho = r / (Scalar(1) + r / options.input_variance);
+    auto p = detail::sized<Dk, Dk>(stored);
+    detail::decay_both_sides(p, detail::spread<Dk, Scalar>(decay, options.key_dim));
+    detail::add_outer(p, Vector<Scalar, Dk>(k * Scalar(sqrt(rho))), Scalar(1));
+    return {k, options.input_variance + r};
+  }
+
+  template <int Dk, class Scalar, class Options, class Stored>
+  static Scalar variance(const Options& options, const Token<Scalar>& token, const Stored& stored) {
+    return FullCovariance::variance<Dk>(options, token, stored);
+  }
+};
+
+}  // namespace seqbayes

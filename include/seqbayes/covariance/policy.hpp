@@ -1,0 +1,122 @@
+/// @file
+/// What the covariance policies share: the parameters of a layer, the gain, and the storage of
+/// state.
+///
+/// A covariance policy is the second half of a filter (the *gain pass*): it sees keys, decay and
+/// noises, never values, and yields the gain kappa_t and the innovation variance s_t of each token.
+/// It has
+///
+///     static constexpr bool has_variance = ...;               // has s_t and variance(): a filter
+///     template <class Scalar, int Dk> using State = ...;      // what is kept of P between tokens
+///     template <class Scalar, int Dk, int Dv> using Options = ...;
+///     static void add_inputs(InputWidths&, Index key_dim);    // the fields it reads
+///     initial(options) -> State,  check(state, options)
+///     gain(options, token, decay, state) -> Gain              // advances the state
+///     variance(options, token, state) -> q' P q               // after the write; if it has one
+#pragma once
+
+#include <limits>
+#include <string>
+
+#include <seqbayes/decay/decay.hpp>
+#include <seqbayes/sequence/check.hpp>
+
+namespace seqbayes {
+
+/// Parameters of a layer that are constant in time. A layer ignores those it doesn't read.
+template <class Scalar, int Dk, int Dv>
+struct LayerOptions {
+  /// Key and value width; given by the type unless that says `Eigen::Dynamic`.
+  Index key_dim = Dk == Eigen::Dynamic ? 0 : Dk;
+  Index value_dim = Dv == Eigen::Dynamic ? 0 : Dv;
+  /// sigma_0^2 >= 0: the variance of each memory entry before the first token (every reset layer:
+  /// before each token).
+  Scalar prior_variance = Scalar(1);
+  /// g <= 0 of `ConstantDecay`.
+  Scalar log_decay = Scalar(0);
+  /// tau > 0 of `LatentInput`: the prior variance of the latent input; infinity is a flat prior.
+  Scalar input_variance = Scalar(std::numeric_limits<double>::infinity());
+  /// `IsotropicCovariance` and `DiagonalCovariance`: the weight of a key's information in the
+  /// variance update. 1 keeps the average (isotropic) or the marginal information (diagonal).
+  Scalar info_scale = Scalar(1);
+};
+
+/// The gain kappa_t and the innovation variance s_t = r_t + k_t' \hat P_t k_t > 0; s_t = 0 stands
+/// for a token that observes nothing (beta = 0).
+template <class Scalar, int Dk>
+struct Gain {
+  Vector<Scalar, Dk> gain;
+  Scalar innovation_variance = Scalar(0);
+};
+
+/// What a layer without covariance keeps of it.
+struct Empty {};
+
+namespace detail {
+
+/// State lies inside the object while it is small enough for a stack; beyond 64 KiB on the heap.
+template <class Scalar, int Rows, int Cols>
+inline constexpr bool is_inline =
+    Rows != Eigen::Dynamic&& Cols !=
+    Eigen::Dynamic&& std::size_t(Rows) * std::size_t(Cols) * sizeof(Scalar) <= std::size_t(64) *
+                                                                                   1024;
+
+template <class Scalar, int Rows, int Cols>
+using StateMatrix = std::conditional_t<
+    is_inline<Scalar, Rows, Cols>,
+    Eigen::Matrix<Scalar, Rows, Cols, Cols == 1 ? Eigen::ColMajor : Eigen::RowMajor>,
+    Matrix<Scalar>>;
+
+/// A state matrix with the widths that the layer's type knows, wherever it is stored.
+template <int Rows, int Cols, class Stored>
+auto sized(Stored& stored) {
+  using Sized = Eigen::Matrix<typename Stored::Scalar, Rows, Cols,
+                              Cols == 1 ? Eigen::ColMajor : Eigen::RowMajor>;
+  using Map = Eigen::Map<std::conditional_t<std::is_const_v<Stored>, const Sized, Sized>>;
+  return Map(stored.data(), stored.rows(), stored.cols());
+}
+
+template <class Stored>
+void check_state_shape(const char* name, const Stored& stored, Index rows, Index cols) {
+  if (stored.rows() == rows && stored.cols() == cols) return;
+  fail(std::string("state.") + name + " is " + shape(stored.rows(), stored.cols()) + ", expected " +
+       shape(rows, cols));
+}
+
+template <class State>
+bool equal(const State& a, const State& b) {
+  if constexpr (std::is_same_v<State, Empty>) {
+    return true;
+  } else if constexpr (DenseExpression<State>) {
+    return a.rows() == b.rows() && a.cols() == b.cols() && a.cwiseEqual(b).all();
+  } else {
+    return a == b;
+  }
+}
+
+inline void check_width(const char* name, Index width, int known) {
+  if (width <= 0 || (known != Eigen::Dynamic && width != known)) {
+    fail(std::string("option ") + name + " is " + std::to_string(width) + ", expected " +
+         (known == Eigen::Dynamic ? "a positive width" : std::to_string(known)));
+  }
+}
+
+template <class Scalar>
+void check_option(const char* name, const Scalar& value, Domain domain) {
+  if (!is_in_domain(value, domain)) {
+    fail(std::string("option ") + name + " must be " + describe(domain));
+  }
+}
+
+template <class Scalar, int Dk, int Dv>
+void check_options(const LayerOptions<Scalar, Dk, Dv>& options) {
+  check_width("key_dim", options.key_dim, Dk);
+  check_width("value_dim", options.value_dim, Dv);
+  check_option("prior_variance", options.prior_variance, Domain::non_negative);
+  check_option("log_decay", options.log_decay, Domain::log_decay);
+  check_option("info_scale", options.info_scale, Domain::non_negative);
+  if (!(options.input_variance > Scalar(0))) fail("option input_variance must be > 0");
+}
+
+}  // namespace detail
+}  // namespace seqbayes

@@ -1,0 +1,100 @@
+/// @file
+/// Nothing is kept of the covariance: none at all, or a reset to sigma_0^2 I before every write.
+#pragma once
+
+#include <seqbayes/covariance/policy.hpp>
+
+namespace seqbayes {
+
+/// No covariance: the key itself is the gain (the latent-input model, where the mean doesn't need
+/// one, and layers that gate the write by other means).
+struct NoCovariance {
+  static constexpr bool has_variance = false;
+
+  template <class Scalar, int Dk>
+  using State = Empty;
+  template <class Scalar, int Dk, int Dv>
+  using Options = LayerOptions<Scalar, Dk, Dv>;
+
+  static constexpr void add_inputs(InputWidths&, Index) {}
+
+  template <class Options>
+  static Empty initial(const Options&) {
+    return {};
+  }
+  template <class Options>
+  static void check(Empty, const Options&) {}
+
+  template <int Dk, class Scalar, class Options, class Factor>
+  static Gain<Scalar, Dk> gain(const Options&, const Token<Scalar>& token, const Factor&, Empty) {
+    return {token.key.template vector<Dk>(), Scalar(0)};
+  }
+};
+
+/// The write strength beta = sigma_0^2 / (r + sigma_0^2 |k|^2) of a reset layer whose values have
+/// observation noise r > 0, for a key of squared norm `key_norm2` (filters.md section 1).
+template <class Scalar>
+Scalar to_write_strength(const Scalar& observation_noise, const Scalar& key_norm2,
+                         const Scalar& prior_variance) {
+  return prior_variance / (observation_noise + prior_variance * key_norm2);
+}
+
+/// The observation noise r = sigma_0^2 (1 - beta |k|^2) / beta that a write strength beta > 0
+/// stands for. A filter exists only where beta |k|^2 <= 1; beyond, r is negative.
+template <class Scalar>
+Scalar to_observation_noise(const Scalar& write_strength, const Scalar& key_norm2,
+                            const Scalar& prior_variance) {
+  return prior_variance * (Scalar(1) - write_strength * key_norm2) / write_strength;
+}
+
+/// The covariance is put back to sigma_0^2 I before every write, so the gain is beta_t k_t with the
+/// field `write_strength` (DeltaNet, Gated DeltaNet, KDA). Where beta |k|^2 > 1 no filter has this
+/// gain; its innovation variance and retrieval variance are then those of a noiseless observation,
+/// r = 0.
+struct ResetCovariance {
+  static constexpr bool has_variance = true;
+
+  template <class Scalar, int Dk>
+  using State = Empty;
+  template <class Scalar, int Dk, int Dv>
+  using Options = LayerOptions<Scalar, Dk, Dv>;
+
+  static constexpr void add_inputs(InputWidths& inputs, Index) { inputs.write_strength = 1; }
+
+  template <class Options>
+  static Empty initial(const Options&) {
+    return {};
+  }
+  template <class Options>
+  static void check(Empty, const Options&) {}
+
+  template <int Dk, class Scalar, class Options, class Factor>
+  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token, const Factor&,
+                               Empty) {
+    const auto k = token.key.template vector<Dk>();
+    const Scalar beta = token.write_strength[0];
+    const Scalar norm2 = k.squaredNorm();
+    // s = r + sigma_0^2 |k|^2 = sigma_0^2 / beta, with r clamped at 0.
+    Scalar s(0);
+    if (beta > Scalar(0)) {
+      s = options.prior_variance * (beta * norm2 > Scalar(1) ? norm2 : Scalar(Scalar(1) / beta));
+    }
+    return {k * beta, s};
+  }
+
+  /// q' (J sigma_0^2 J' + r beta^2 k k') q with J = I - beta k k': Joseph's form, which holds for
+  /// any gain.
+  template <int Dk, class Scalar, class Options>
+  static Scalar variance(const Options& options, const Token<Scalar>& token, Empty) {
+    const auto q = token.query.template vector<Dk>();
+    const auto k = token.key.template vector<Dk>();
+    const Scalar beta = token.write_strength[0];
+    const Scalar norm2 = k.squaredNorm();
+    const Scalar along = q.dot(k);
+    // sigma_0^2 (|q|^2 - beta (q'k)^2 (2 - max(1, beta |k|^2)))
+    const Scalar excess = beta * norm2 > Scalar(1) ? Scalar(beta * norm2) : Scalar(1);
+    return options.prior_variance * (q.squaredNorm() - beta * along * along * (Scalar(2) - excess));
+  }
+};
+
+}  // namespace seqbayes

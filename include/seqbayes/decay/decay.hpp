@@ -1,0 +1,101 @@
+/// @file
+/// Decay of memory between tokens: D_t = Diag(e^{g_t}), the first axis of the grid.
+#pragma once
+
+#include <limits>
+
+#include <seqbayes/sequence/sequence.hpp>
+
+namespace seqbayes {
+
+/// D = I.
+struct NoDecay {
+  static constexpr InputWidth input(Index) { return 0; }
+};
+/// D = e^g I with the option `log_decay` for every token (RetNet).
+struct ConstantDecay {
+  static constexpr InputWidth input(Index) { return 0; }
+};
+/// D_t = e^{g_t} I with the field `log_decay`, T x 1.
+struct ScalarDecay {
+  static constexpr InputWidth input(Index) { return 1; }
+};
+/// D_t = Diag(e^{g_t}) with the field `log_decay`, T x Dk.
+struct ChannelDecay {
+  static constexpr InputWidth input(Index key_dim) { return key_dim; }
+};
+
+namespace detail {
+
+/// The identity as a decay factor, so that a layer without decay pays nothing for it.
+struct UnitFactor {};
+
+/// e^g for each entry; exactly 0 where g is minus infinity, where Eigen's vectorised exp is not.
+template <class Scalar, int Dk>
+Vector<Scalar, Dk> exponential(const RowView<Scalar>& log_decay) {
+  const auto g = log_decay.template vector<Dk>().array();
+  const auto above_zero = g > Scalar(Eigen::NumTraits<Scalar>::lowest());
+  return above_zero.select(g.exp(), Scalar(0)).matrix();
+}
+
+/// D_t of one token: `UnitFactor`, a scalar, or a vector of Dk factors.
+template <class Decay, int Dk, class Scalar, class Options>
+auto decay_factor(const Token<Scalar>& token, [[maybe_unused]] const Options& options) {
+  using std::exp;
+  if constexpr (std::is_same_v<Decay, NoDecay>) {
+    return UnitFactor();
+  } else if constexpr (std::is_same_v<Decay, ConstantDecay>) {
+    return Scalar(exp(options.log_decay));
+  } else if constexpr (std::is_same_v<Decay, ScalarDecay>) {
+    return Scalar(exp(token.log_decay[0]));
+  } else {
+    return exponential<Scalar, Dk>(token.log_decay);
+  }
+}
+
+template <class Rows>
+void decay_rows(Rows&, UnitFactor) {}
+
+template <class Rows, class Scalar>
+requires std::is_same_v<Scalar, typename Rows::Scalar>
+void decay_rows(Rows& rows, const Scalar& factor) { rows *= factor; }
+
+template <class Rows, class Scalar, int Dk>
+void decay_rows(Rows& rows, const Vector<Scalar, Dk>& factor) {
+  rows.array().colwise() *= factor.array();
+}
+
+template <int Dk, class Scalar>
+Vector<Scalar, Dk> spread(UnitFactor, Index key_dim) {
+  return Vector<Scalar, Dk>::Ones(key_dim);
+}
+template <int Dk, class Scalar>
+Vector<Scalar, Dk> spread(const Scalar& factor, Index key_dim) {
+  return Vector<Scalar, Dk>::Constant(key_dim, factor);
+}
+template <int Dk, class Scalar>
+const Vector<Scalar, Dk>& spread(const Vector<Scalar, Dk>& factor, Index) {
+  return factor;
+}
+
+/// A field of width 1 or Dk as Dk entries.
+template <int Dk, class Scalar>
+Vector<Scalar, Dk> spread_field(const RowView<Scalar>& field, Index key_dim) {
+  if (field.size() == 1) return Vector<Scalar, Dk>::Constant(key_dim, field[0]);
+  return field.template vector<Dk>();
+}
+
+/// The covariance's own decay D^c_t where the token has one, the memory's otherwise (filters.md
+/// section 1: from full propagation to exact reset).
+template <int Dk, class Scalar, class Factor>
+Vector<Scalar, Dk> covariance_decay(const Token<Scalar>& token, const Factor& memory_decay,
+                                    Index key_dim) {
+  using std::exp;
+  const RowView<Scalar>& own = token.covariance_log_decay;
+  if (own.empty()) return spread<Dk, Scalar>(memory_decay, key_dim);
+  if (own.size() == 1) return Vector<Scalar, Dk>::Constant(key_dim, Scalar(exp(own[0])));
+  return exponential<Scalar, Dk>(own);
+}
+
+}  // namespace detail
+}  // namespace seqbayes

@@ -1,0 +1,96 @@
+/// @file
+/// MesaNet: regression in information form, solved exactly at every read.
+#pragma once
+
+#include <Eigen/Cholesky>
+
+#include <seqbayes/covariance/policy.hpp>
+#include <seqbayes/scan/output.hpp>
+
+namespace seqbayes {
+
+/// MesaNet (von Oswald et al. 2025, arXiv 2506.05233): o = S' (K + Diag(ridge))^{-1} q with
+/// K_t = e^g K_{t-1} + beta k k' and S_t = e^g S_{t-1} + beta k v'.
+///
+/// The information form of associative regression with forgetting: K + Diag(ridge) is a precision.
+/// The ridge doesn't decay. Reads query, key, value, log_decay and write_strength. A step costs a
+/// Cholesky factorisation, Dk^3 / 3 multiplications.
+template <class ScalarType, int Dk = Eigen::Dynamic, int Dv = Eigen::Dynamic>
+class MesaNet {
+ public:
+  using Scalar = ScalarType;
+
+  struct Options {
+    Index key_dim = Dk == Eigen::Dynamic ? 0 : Dk;
+    Index value_dim = Dv == Eigen::Dynamic ? 0 : Dv;
+    Vector<Scalar> ridge{};  ///< Dk entries > 0; empty: all 1.
+  };
+
+  struct State {
+    detail::StateMatrix<Scalar, Dk, Dk> key_moment;    ///< K, Dk x Dk.
+    detail::StateMatrix<Scalar, Dk, Dv> value_moment;  ///< S, Dk x Dv.
+
+    friend bool operator==(const State& a, const State& b) {
+      return detail::equal(a.key_moment, b.key_moment) &&
+             detail::equal(a.value_moment, b.value_moment);
+    }
+  };
+
+  /// @throws std::invalid_argument naming the option that is out of its domain.
+  explicit MesaNet(const Options& options = {}) : options_(options) {
+    detail::check_width("key_dim", options_.key_dim, Dk);
+    detail::check_width("value_dim", options_.value_dim, Dv);
+    if (options_.ridge.size() == 0) options_.ridge.setOnes(key_dim());
+    if (options_.ridge.size() != key_dim()) detail::fail("option ridge must have key_dim entries");
+    for (const Scalar& entry : options_.ridge) {
+      detail::check_option("ridge", entry, Domain::positive);
+    }
+  }
+
+  [[nodiscard]] Index key_dim() const { return options_.key_dim; }
+  [[nodiscard]] Index value_dim() const { return options_.value_dim; }
+  [[nodiscard]] const Options& options() const { return options_; }
+
+  [[nodiscard]] InputWidths inputs() const {
+    InputWidths inputs;
+    inputs.query = inputs.key = key_dim();
+    inputs.value = value_dim();
+    inputs.log_decay = inputs.write_strength = 1;
+    return inputs;
+  }
+
+  [[nodiscard]] State initial_state() const {
+    State state;
+    state.key_moment.setZero(key_dim(), key_dim());
+    state.value_moment.setZero(key_dim(), value_dim());
+    return state;
+  }
+  void check_state(const State& state) const {
+    detail::check_state_shape("key_moment", state.key_moment, key_dim(), key_dim());
+    detail::check_state_shape("value_moment", state.value_moment, key_dim(), value_dim());
+  }
+
+  StepMean<Scalar, Dv> step(State& state, const Token<Scalar>& token) const {
+    using std::exp;
+    const Scalar decay = exp(token.log_decay[0]);
+    const Vector<Scalar, Dk> k = token.key.template vector<Dk>();
+    const Vector<Scalar, Dk> write = k * token.write_strength[0];
+    auto key_moment = detail::sized<Dk, Dk>(state.key_moment);
+    auto value_moment = detail::sized<Dk, Dv>(state.value_moment);
+    key_moment *= decay;
+    key_moment += write.lazyProduct(k.transpose());
+    value_moment *= decay;
+    value_moment += write.lazyProduct(token.value.template vector<Dv>().transpose());
+
+    Eigen::Matrix<Scalar, Dk, Dk> precision = key_moment;
+    precision.diagonal() += options_.ridge;
+    const Vector<Scalar, Dk> solved =
+        precision.llt().solve(Vector<Scalar, Dk>(token.query.template vector<Dk>()));
+    return {value_moment.transpose().lazyProduct(solved)};
+  }
+
+ private:
+  Options options_;
+};
+
+}  // namespace seqbayes

@@ -1,0 +1,35 @@
+/// @file
+/// What a layer is: the concept that every layer, and a user's own, satisfies.
+#pragma once
+
+#include <concepts>
+
+#include <seqbayes/sequence/sequence.hpp>
+
+namespace seqbayes {
+
+/// A recurrent layer: parameters in the object, everything that changes in its `State`.
+///
+/// - `inputs()` says which fields of a sequence it reads, and their widths;
+/// - `step(state, token)` advances the state by one token and returns an aggregate with `.mean`,
+/// the
+///   value_dim() outputs of that token.
+template <class L>
+concept SequenceLayer = std::copyable<typename L::State> &&
+    requires(const L layer, typename L::State state, const Token<typename L::Scalar> token) {
+  { layer.key_dim() } -> std::convertible_to<Index>;
+  { layer.value_dim() } -> std::convertible_to<Index>;
+  { layer.inputs() } -> std::convertible_to<InputWidths>;
+  { layer.initial_state() } -> std::same_as<typename L::State>;
+  { layer.step(state, token).mean.size() } -> std::convertible_to<Index>;
+};
+
+/// A layer that knows how sure it is: `step` also returns `.variance` and `.log_evidence`.
+template <class L>
+concept ProbabilisticLayer = SequenceLayer<L> &&
+    requires(const L layer, typename L::State state, const Token<typename L::Scalar> token) {
+  { layer.step(state, token).variance } -> std::convertible_to<typename L::Scalar>;
+  { layer.step(state, token).log_evidence } -> std::convertible_to<typename L::Scalar>;
+};
+
+}  // namespace seqbayes

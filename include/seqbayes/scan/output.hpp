@@ -1,0 +1,64 @@
+/// @file
+/// What layers return: the mean alone, or with the retrieval variance and the log evidence.
+#pragma once
+
+#include <cmath>
+#include <numbers>
+
+#include <seqbayes/sequence/view.hpp>
+
+namespace seqbayes {
+
+/// One token's output of a layer that keeps no variance.
+template <class Scalar, int Dv>
+struct StepMean {
+  Vector<Scalar, Dv> mean;  ///< o = S' q, after the write of this token.
+};
+
+/// One token's output of a filter.
+template <class Scalar, int Dv>
+struct StepOutput {
+  Vector<Scalar, Dv> mean;  ///< o = S' q, after the write of this token.
+  Scalar variance;          ///< q' P q per value channel; a noisy value has r more.
+  Scalar log_evidence;      ///< log N(innovation; 0, s I).
+};
+
+/// A sequence's output of a layer that keeps no variance.
+template <class Scalar>
+struct MeanOutput {
+  Matrix<Scalar> mean;  ///< T x Dv.
+};
+
+/// A sequence's output of a filter.
+template <class Scalar>
+struct Output {
+  Matrix<Scalar> mean;      ///< T x Dv.
+  Vector<Scalar> variance;  ///< T entries: q' P q, per value channel.
+  Scalar log_evidence{};    ///< log p(values), summed over tokens and value channels.
+};
+
+namespace detail {
+
+template <class Scalar>
+Scalar log_two_pi() {
+  using std::atan;
+  using std::log;
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    return std::log(2 * std::numbers::pi_v<Scalar>);
+  } else {
+    return log(Scalar(8) * atan(Scalar(1)));
+  }
+}
+
+/// log N(nu; 0, s I_n) from |nu|^2. s = 0 stands for a token that observes nothing and adds
+/// nothing.
+template <class Scalar>
+Scalar log_density(const Scalar& norm2, const Scalar& s, Index n) {
+  using std::log;
+  if (!(s > Scalar(0))) return Scalar(0);
+  const Scalar width = Scalar(static_cast<double>(n));
+  return Scalar(-0.5) * (norm2 / s + width * (log(s) + log_two_pi<Scalar>()));
+}
+
+}  // namespace detail
+}  // namespace seqbayes

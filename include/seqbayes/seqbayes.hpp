@@ -1,0 +1,9 @@
+/// @file
+/// The whole core of seqbayes; needs Eigen alone. Optional parts lie in seqbayes/adapters.
+#pragma once
+
+#include <seqbayes/layers/delta_family.hpp>
+#include <seqbayes/layers/grid.hpp>
+#include <seqbayes/layers/information.hpp>
+#include <seqbayes/layers/ssd.hpp>
+#include <seqbayes/scan/scan.hpp>
