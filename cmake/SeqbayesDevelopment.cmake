@@ -1,0 +1,38 @@
+# Flags for the project's own tests, examples and benchmarks. Users of seqbayes::seqbayes get none
+# of them.
+include(CheckCXXCompilerFlag)
+
+option(SEQBAYES_WARNINGS_AS_ERRORS "Treat compiler warnings as errors" OFF)
+option(SEQBAYES_SANITIZE "Address and undefined behaviour sanitizers" OFF)
+option(SEQBAYES_NATIVE "Tune tests and examples for this machine, as the benchmarks are" OFF)
+
+if(NOT CMAKE_BUILD_TYPE AND NOT CMAKE_CONFIGURATION_TYPES)
+  set(CMAKE_BUILD_TYPE Release CACHE STRING "Build type" FORCE)
+endif()
+
+# The widest vectors of this machine; both g++ and clang hold back to 256 bits unless told.
+add_library(seqbayes_native INTERFACE)
+foreach(flag -march=native -mprefer-vector-width=512)
+  string(MAKE_C_IDENTIFIER "SEQBAYES_HAVE${flag}" have)
+  check_cxx_compiler_flag(${flag} ${have})
+  if(${have})
+    target_compile_options(seqbayes_native INTERFACE ${flag})
+  endif()
+endforeach()
+
+set(CMAKE_CXX_EXTENSIONS OFF)
+
+add_library(seqbayes_development INTERFACE)
+target_compile_options(
+  seqbayes_development
+  INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+            # g++ 12 sees overlaps in std::string that are not there (GCC bug 105329).
+            $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
+            $<$<BOOL:${SEQBAYES_WARNINGS_AS_ERRORS}>:-Werror>)
+target_link_libraries(seqbayes_development
+                      INTERFACE $<$<BOOL:${SEQBAYES_NATIVE}>:seqbayes_native>)
+if(SEQBAYES_SANITIZE)
+  set(flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(seqbayes_development INTERFACE ${flags})
+  target_link_options(seqbayes_development INTERFACE ${flags})
+endif()

@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Builds the example program inspect_stream, runs it on a recorded stream and shows report.html.
+# Arguments go to the program; without a file among them it reads the stream shipped here.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+build=$root/build/examples
+report=$PWD/report.html
+stream=$root/examples/data/stream_niah_multikey_512.layer3.safetensors
+source "$root/cmake/setup.sh"
+
+install_packages "${packages_build[@]}" "${packages_examples[@]}"
+cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSEQBAYES_NATIVE=ON \
+  -DSEQBAYES_BUILD_TESTS=OFF -DSEQBAYES_BUILD_BENCHMARKS=OFF >/dev/null
+cmake --build "$build" --target inspect_stream
+
+for argument in "$@"; do
+  if [[ -f $argument ]]; then stream=; fi
+done
+"$build/examples/inspect_stream" ${stream:+"$stream"} "$@"
+
+if [[ -f $report ]]; then
+  echo "Report: $report"
+  if [[ -n ${DISPLAY:-}${WAYLAND_DISPLAY:-} ]] && command -v xdg-open >/dev/null; then
+    xdg-open "$report"
+  fi
+fi

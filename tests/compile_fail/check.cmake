@@ -1,0 +1,21 @@
+# cmake -DCXX=compiler -DFLAGS=response-file -DSOURCE=file.cpp -P check.cmake
+set(ENV{LC_ALL} C) # plain quotes in messages
+execute_process(COMMAND ${CXX} @${FLAGS} ${SOURCE} RESULT_VARIABLE result ERROR_VARIABLE said)
+
+file(READ ${SOURCE} text)
+if(text MATCHES "^// expect success\n")
+  if(NOT result EQUAL 0)
+    message("${said}")
+    message(FATAL_ERROR "The control does not compile")
+  endif()
+elseif(text MATCHES "^// expect: ([^\n]+)\n")
+  set(expected "${CMAKE_MATCH_1}")
+  if(result EQUAL 0)
+    message(FATAL_ERROR "Compiles, but should be refused with: ${expected}")
+  elseif(NOT said MATCHES "${expected}")
+    message("${said}")
+    message(FATAL_ERROR "Refused, but without: ${expected}")
+  endif()
+else()
+  message(FATAL_ERROR "The first line of ${SOURCE} is not '// expect: REGEX'")
+endif()

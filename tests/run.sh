@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Builds and runs the tests. PRESET (default, clang, sanitize) may be given: tests/run.sh [PRESET]
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+preset=${1:-default}
+source "$root/cmake/setup.sh"
+
+install_packages "${packages_build[@]}" "${packages_tests[@]}" "${packages_examples[@]}"
+if [[ $preset == clang ]]; then
+  install_packages clang
+fi
+
+cd "$root"
+cmake --preset "$preset"
+cmake --build --preset "$preset" --parallel "$(nproc)"
+ctest --preset "$preset"
