@@ -23,6 +23,7 @@ constexpr void add_filter_inputs(InputWidths& inputs, InputWidth process_noise, 
 /// key).
 struct IsotropicCovariance {
   static constexpr bool has_variance = true;
+  static constexpr bool propagates = true;
 
   template <class Scalar, int Dk>
   using State = Scalar;
@@ -40,20 +41,19 @@ struct IsotropicCovariance {
   template <class Scalar, class Options>
   static void check(const Scalar&, const Options&) {}
 
-  template <int Dk, class Scalar, class Options, class Factor>
-  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token,
-                               const Factor& decay, Scalar& p) {
+  template <int Dk, class Scalar, class Options, class Decay, class Gain>
+  static Scalar gain(const Options& options, const Token<Scalar>& token, const Decay& decay,
+                     Scalar& p, Gain& gain) {
     const auto k = token.key.template vector<Dk>();
     const Scalar r = token.observation_noise[0];
     const Scalar norm2 = k.squaredNorm();
-    const Scalar width = Scalar(double(options.key_dim));
-    const Scalar mean_square =
-        detail::covariance_decay<Dk>(token, decay, options.key_dim).squaredNorm() / width;
-    const Scalar predicted = mean_square * p + token.process_noise[0];
+    const Scalar width = Scalar(static_cast<double>(options.key_dim));
+    const Scalar predicted = decay.squaredNorm() / width * p + token.process_noise[0];
     const Scalar s = r + predicted * norm2;
     const Scalar r_all = width * r;
     p = predicted * (r_all / (r_all + options.info_scale * predicted * norm2));
-    return {k * Scalar(predicted / s), s};
+    gain = k * Scalar(predicted / s);
+    return s;
   }
 
   template <int Dk, class Scalar, class Options>
@@ -66,6 +66,7 @@ struct IsotropicCovariance {
 /// \hat p * k / s, s = r + sum \hat p * k^2, and 1/p = 1/\hat p + info_scale k^2 / r, elementwise.
 struct DiagonalCovariance {
   static constexpr bool has_variance = true;
+  static constexpr bool propagates = true;
 
   template <class Scalar, int Dk>
   using State = detail::StateMatrix<Scalar, Dk, 1>;
@@ -85,21 +86,19 @@ struct DiagonalCovariance {
     detail::check_state_shape("covariance", stored, options.key_dim, 1);
   }
 
-  template <int Dk, class Scalar, class Options, class Factor, class Stored>
-  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token,
-                               const Factor& decay, Stored& stored) {
+  template <int Dk, class Scalar, class Options, class Decay, class Stored, class Gain>
+  static Scalar gain(const Options& options, const Token<Scalar>& token, const Decay& decay,
+                     Stored& stored, Gain& gain) {
     const auto k = token.key.template vector<Dk>().array();
     const Scalar r = token.observation_noise[0];
     auto p = detail::sized<Dk, 1>(stored);
-    p.array() *= detail::covariance_decay<Dk>(token, decay, options.key_dim).array().square();
-    p += detail::spread_field<Dk>(token.process_noise, options.key_dim);
+    p.array() *= decay.array().square();
+    detail::add_field<Dk>(p, token.process_noise);
 
-    const Vector<Scalar, Dk> information = p.array() * k.square();
-    Gain<Scalar, Dk> gain;
-    gain.innovation_variance = r + information.sum();
-    gain.gain = p.array() * k / gain.innovation_variance;
-    p.array() *= r / (r + options.info_scale * information.array());
-    return gain;
+    const Scalar s = r + (p.array() * k.square()).sum();
+    gain = p.array() * k / s;
+    p.array() *= r / (r + options.info_scale * p.array() * k.square());
+    return s;
   }
 
   template <int Dk, class Scalar, class Options, class Stored>

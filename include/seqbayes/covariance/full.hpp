@@ -26,8 +26,9 @@ void add_outer(Covariance& p, const Vector& c, const typename Vector::Scalar& si
 
 /// P x, row by row.
 template <class Covariance, class Vector>
-typename Vector::PlainObject times(const Covariance& p, const Vector& x) {
-  typename Vector::PlainObject y = Vector::PlainObject::Zero(x.size());
+auto times(const Covariance& p, const Vector& x) {
+  using Result = typename Vector::PlainObject;
+  Result y = Result::Zero(x.size());
   for (Index i = 0; i < p.rows(); ++i) y += p.row(i).transpose() * x[i];  // P is symmetric
   return y;
 }
@@ -45,6 +46,7 @@ typename Vector::PlainObject times(const Covariance& p, const Vector& x) {
 /// rounding units.
 struct FullCovariance {
   static constexpr bool has_variance = true;
+  static constexpr bool propagates = true;
 
   template <class Scalar, int Dk>
   using State = detail::StateMatrix<Scalar, Dk, Dk>;
@@ -66,31 +68,34 @@ struct FullCovariance {
     detail::check_state_shape("covariance", stored, options.key_dim, options.key_dim);
   }
 
-  template <int Dk, class Scalar, class Options, class Factor, class Stored>
-  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token,
-                               const Factor& decay, Stored& stored) {
+  template <int Dk, class Scalar, class Options, class Decay, class Stored, class Gain>
+  static Scalar gain(const Options&, const Token<Scalar>& token, const Decay& decay, Stored& stored,
+                     Gain& gain) {
     using std::sqrt;
-    const Vector<Scalar, Dk> k = token.key.template vector<Dk>();
-    auto p = detail::sized<Dk, Dk>(stored);
-    detail::decay_both_sides(p, detail::covariance_decay<Dk>(token, decay, options.key_dim));
-    p.diagonal() += detail::spread_field<Dk>(token.process_noise, options.key_dim);
-
+    const auto k = token.key.template vector<Dk>();
     const Scalar r = token.observation_noise[0];
-    const Vector<Scalar, Dk> z = detail::times(p, k);
+    auto p = detail::sized<Dk, Dk>(stored);
+    detail::decay_both_sides(p, decay);
+    detail::add_field<Dk>(p.diagonal(), token.process_noise);
+
+    Vector<Scalar, Dk> z = detail::times(p, k);
     const Scalar along = k.dot(z);
     if (along < Scalar(0)) {
-      detail::add_outer(p, Vector<Scalar, Dk>(k * Scalar(sqrt(Scalar(-along)) / k.squaredNorm())),
-                        Scalar(1));
-      return {Vector<Scalar, Dk>::Zero(options.key_dim), r};
+      z = k * Scalar(sqrt(Scalar(-along)) / k.squaredNorm());
+      detail::add_outer(p, z, Scalar(1));
+      gain.setZero();
+      return r;
     }
     const Scalar s = r + along;
-    detail::add_outer(p, Vector<Scalar, Dk>(z / Scalar(sqrt(s))), Scalar(-1));
-    return {z / s, s};
+    gain = z / s;
+    z /= Scalar(sqrt(s));
+    detail::add_outer(p, z, Scalar(-1));
+    return s;
   }
 
   template <int Dk, class Scalar, class Options, class Stored>
   static Scalar variance(const Options&, const Token<Scalar>& token, const Stored& stored) {
-    const Vector<Scalar, Dk> q = token.query.template vector<Dk>();
+    const auto q = token.query.template vector<Dk>();
     return q.dot(detail::times(detail::sized<Dk, Dk>(stored), q));
   }
 };
@@ -99,6 +104,7 @@ struct FullCovariance {
 /// grows with writes, and the mean doesn't depend on it (filters.md section 1, A).
 struct AccumulatedCovariance {
   static constexpr bool has_variance = true;
+  static constexpr bool propagates = true;
 
   template <class Scalar, int Dk>
   using State = FullCovariance::State<Scalar, Dk>;
@@ -116,18 +122,19 @@ struct AccumulatedCovariance {
     FullCovariance::check(stored, options);
   }
 
-  template <int Dk, class Scalar, class Options, class Factor, class Stored>
-  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token,
-                               const Factor& decay, Stored& stored) {
+  template <int Dk, class Scalar, class Options, class Decay, class Stored, class Gain>
+  static Scalar gain(const Options& options, const Token<Scalar>& token, const Decay& decay,
+                     Stored& stored, Gain& gain) {
     using std::sqrt;
-    const Vector<Scalar, Dk> k = token.key.template vector<Dk>();
     const Scalar r = token.observation_noise[0];
     // tau r / (tau + r); r under a flat prior
     const Scalar rho = r / (Scalar(1) + r / options.input_variance);
     auto p = detail::sized<Dk, Dk>(stored);
-    detail::decay_both_sides(p, detail::spread<Dk, Scalar>(decay, options.key_dim));
-    detail::add_outer(p, Vector<Scalar, Dk>(k * Scalar(sqrt(rho))), Scalar(1));
-    return {k, options.input_variance + r};
+    detail::decay_both_sides(p, decay);
+    const Vector<Scalar, Dk> c = token.key.template vector<Dk>() * Scalar(sqrt(rho));
+    detail::add_outer(p, c, Scalar(1));
+    gain = token.key.template vector<Dk>();
+    return options.input_variance + r;
   }
 
   template <int Dk, class Scalar, class Options, class Stored>

@@ -7,12 +7,16 @@
 /// It has
 ///
 ///     static constexpr bool has_variance = ...;               // has s_t and variance(): a filter
-///     template <class Scalar, int Dk> using State = ...;      // what is kept of P between tokens
-///     template <class Scalar, int Dk, int Dv> using Options = ...;
-///     static void add_inputs(InputWidths&, Index key_dim);    // the fields it reads
-///     initial(options) -> State,  check(state, options)
-///     gain(options, token, decay, state) -> Gain              // advances the state
-///     variance(options, token, state) -> q' P q               // after the write; if it has one
+///     static constexpr bool propagates = ...;                 // the gain depends on the decay
+///     D^c_t template <class Scalar, int Dk> using State = ...;      // what is kept of P between
+///     tokens template <class Scalar, int Dk, int Dv> using Options = ...; static void
+///     add_inputs(InputWidths&, Index key_dim);    // the fields it reads initial(options) ->
+///     State,  check(state, options) gain<Dk>(options, token, decay, state, gain) -> s_t     //
+///     advances the state, writes the gain; s_t = 0
+///                                                             // stands for a token that observes
+///                                                             nothing
+///     variance<Dk>(options, token, state) -> q' P q               // after the write; if it has
+///     one
 #pragma once
 
 #include <limits>
@@ -39,14 +43,6 @@ struct LayerOptions {
   /// `IsotropicCovariance` and `DiagonalCovariance`: the weight of a key's information in the
   /// variance update. 1 keeps the average (isotropic) or the marginal information (diagonal).
   Scalar info_scale = Scalar(1);
-};
-
-/// The gain kappa_t and the innovation variance s_t = r_t + k_t' \hat P_t k_t > 0; s_t = 0 stands
-/// for a token that observes nothing (beta = 0).
-template <class Scalar, int Dk>
-struct Gain {
-  Vector<Scalar, Dk> gain;
-  Scalar innovation_variance = Scalar(0);
 };
 
 /// What a layer without covariance keeps of it.

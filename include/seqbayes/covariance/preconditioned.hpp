@@ -35,6 +35,7 @@ void check_options(const PreconditionedOptions<Scalar, Dk, Dv>& options) {
 /// It is no filter: it has neither variance nor evidence.
 struct PreconditionedReset {
   static constexpr bool has_variance = false;
+  static constexpr bool propagates = false;
 
   template <class Scalar, int Dk>
   using State = detail::StateMatrix<Scalar, Dk, 1>;
@@ -56,9 +57,9 @@ struct PreconditionedReset {
     detail::check_state_shape("covariance", stored, options.key_dim, 1);
   }
 
-  template <int Dk, class Scalar, class Options, class Factor, class Stored>
-  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token, const Factor&,
-                               Stored& stored) {
+  template <int Dk, class Scalar, class Options, class Decay, class Stored, class Gain>
+  static Scalar gain(const Options& options, const Token<Scalar>& token, const Decay&,
+                     Stored& stored, Gain& gain) {
     using std::exp;
     using std::log;
     const auto k = token.key.template vector<Dk>().array();
@@ -66,10 +67,11 @@ struct PreconditionedReset {
     moment.array() *= Scalar(exp(token.precondition_log_decay[0]));
     moment.array() += token.precondition_strength[0] * k.square();
 
-    const Vector<Scalar, Dk> u = (moment.array() + options.epsilon).log() - options.log_scale;
-    const auto exponent = -u.array() / (u.array().abs() + Scalar(1));
-    const auto preconditioner = (exponent * Scalar(log(options.base))).exp();
-    return {token.write_strength[0] * preconditioner * k, Scalar(0)};
+    const Scalar log_base = log(options.base);
+    gain = (moment.array() + options.epsilon).log() - options.log_scale;  // u
+    const auto u = gain.array();
+    gain = token.write_strength[0] * (-u / (u.abs() + Scalar(1)) * log_base).exp() * k;
+    return Scalar(0);
   }
 };
 

@@ -10,6 +10,7 @@ namespace seqbayes {
 /// one, and layers that gate the write by other means).
 struct NoCovariance {
   static constexpr bool has_variance = false;
+  static constexpr bool propagates = false;
 
   template <class Scalar, int Dk>
   using State = Empty;
@@ -25,9 +26,10 @@ struct NoCovariance {
   template <class Options>
   static void check(Empty, const Options&) {}
 
-  template <int Dk, class Scalar, class Options, class Factor>
-  static Gain<Scalar, Dk> gain(const Options&, const Token<Scalar>& token, const Factor&, Empty) {
-    return {token.key.template vector<Dk>(), Scalar(0)};
+  template <int Dk, class Scalar, class Options, class Decay, class Gain>
+  static Scalar gain(const Options&, const Token<Scalar>& token, const Decay&, Empty, Gain& gain) {
+    gain = token.key.template vector<Dk>();
+    return Scalar(0);
   }
 };
 
@@ -53,6 +55,7 @@ Scalar to_observation_noise(const Scalar& write_strength, const Scalar& key_norm
 /// r = 0.
 struct ResetCovariance {
   static constexpr bool has_variance = true;
+  static constexpr bool propagates = false;
 
   template <class Scalar, int Dk>
   using State = Empty;
@@ -68,9 +71,9 @@ struct ResetCovariance {
   template <class Options>
   static void check(Empty, const Options&) {}
 
-  template <int Dk, class Scalar, class Options, class Factor>
-  static Gain<Scalar, Dk> gain(const Options& options, const Token<Scalar>& token, const Factor&,
-                               Empty) {
+  template <int Dk, class Scalar, class Options, class Decay, class Gain>
+  static Scalar gain(const Options& options, const Token<Scalar>& token, const Decay&, Empty,
+                     Gain& gain) {
     const auto k = token.key.template vector<Dk>();
     const Scalar beta = token.write_strength[0];
     const Scalar norm2 = k.squaredNorm();
@@ -79,7 +82,8 @@ struct ResetCovariance {
     if (beta > Scalar(0)) {
       s = options.prior_variance * (beta * norm2 > Scalar(1) ? norm2 : Scalar(Scalar(1) / beta));
     }
-    return {k * beta, s};
+    gain = k * beta;
+    return s;
   }
 
   /// q' (J sigma_0^2 J' + r beta^2 k k') q with J = I - beta k k': Joseph's form, which holds for

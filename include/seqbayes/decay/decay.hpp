@@ -78,11 +78,14 @@ const Vector<Scalar, Dk>& spread(const Vector<Scalar, Dk>& factor, Index) {
   return factor;
 }
 
-/// A field of width 1 or Dk as Dk entries.
-template <int Dk, class Scalar>
-Vector<Scalar, Dk> spread_field(const RowView<Scalar>& field, Index key_dim) {
-  if (field.size() == 1) return Vector<Scalar, Dk>::Constant(key_dim, field[0]);
-  return field.template vector<Dk>();
+/// x += a field of width 1 or Dk.
+template <int Dk, class Entries, class Scalar>
+void add_field(Entries&& x, const RowView<Scalar>& field) {
+  if (field.size() == 1) {
+    x.array() += field[0];
+  } else {
+    x += field.template vector<Dk>();
+  }
 }
 
 /// The covariance's own decay D^c_t where the token has one, the memory's otherwise (filters.md

@@ -146,14 +146,24 @@ class Layer {
     assert(token.query.size() == key_dim() && token.key.size() == key_dim());
     assert(token.value.size() == value_dim());
     const auto decay = detail::decay_factor<Decay, Dk>(token, options_);
+    Vector<Scalar, Dk> gain(key_dim());
     // The covariance meets the mean here, and nowhere else.
-    const Gain<Scalar, Dk> gain =
-        Policy::template gain<Dk>(options_, token, decay, state.covariance);
+    const Scalar s = gain_of(state, token, decay, gain);
     auto memory = detail::sized<Dk, Dv>(state.mean);
-    const auto innovation =
-        detail::decay_and_write<Model>(memory, decay, gain.gain, token, options_);
+    const auto innovation = detail::decay_and_write<Model>(memory, decay, gain, token, options_);
     mean = detail::read(memory, token.query.template vector<Dk>());
-    return {gain.innovation_variance, innovation.squaredNorm()};
+    return {s, innovation.squaredNorm()};
+  }
+
+  template <class Factor>
+  Scalar gain_of(State& state, const Token<Scalar>& token, const Factor& decay,
+                 Vector<Scalar, Dk>& gain) const {
+    if constexpr (Policy::propagates) {
+      const Vector<Scalar, Dk> spread = detail::covariance_decay<Dk>(token, decay, key_dim());
+      return Policy::template gain<Dk>(options_, token, spread, state.covariance, gain);
+    } else {
+      return Policy::template gain<Dk>(options_, token, decay, state.covariance, gain);
+    }
   }
 
   Options options_;
