@@ -1,0 +1,3 @@
+#include "check.hpp"
+
+template std::optional<parity::Deviation> parity::check<float>(const File&);
