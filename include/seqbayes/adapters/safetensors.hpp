@@ -138,6 +138,7 @@ inline void write(const std::filesystem::path& path, std::vector<Tensor> tensors
   nlohmann::ordered_json header = {{"__metadata__", metadata}};
   std::size_t end = 0;
   for (const Tensor& tensor : tensors) {
+    detail::checked_dtype(tensor);
     if (header.contains(tensor.name)) detail::fail(tensor.name, "has a name that is taken");
     const std::size_t begin = std::exchange(end, end + tensor.bytes.size());
     header[tensor.name] = {

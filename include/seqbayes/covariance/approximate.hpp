@@ -6,17 +6,6 @@
 
 namespace seqbayes {
 
-namespace detail {
-
-/// The fields that every propagated covariance of the regression model reads.
-constexpr void add_filter_inputs(InputWidths& inputs, InputWidth process_noise, Index key_dim) {
-  inputs.process_noise = process_noise;
-  inputs.observation_noise = 1;
-  inputs.covariance_log_decay = InputWidth::one_or(key_dim).optional();
-}
-
-}  // namespace detail
-
 /// P is approximated by p I: isotropic Kalman delta net. With \hat p = mean(D^2) p + omega the gain
 /// is beta k, beta = \hat p / (r + \hat p |k|^2), and 1/p = 1/\hat p + info_scale |k|^2 / (Dk r):
 /// information averaged over the key's directions (`info_scale` = Dk: the information along the
@@ -30,8 +19,9 @@ struct IsotropicCovariance {
   template <class Scalar, int Dk, int Dv>
   using Options = LayerOptions<Scalar, Dk, Dv>;
 
-  static constexpr void add_inputs(InputWidths& inputs, Index key_dim) {
-    detail::add_filter_inputs(inputs, 1, key_dim);
+  template <class Options>
+  static constexpr void add_inputs(InputWidths& inputs, const Options& options) {
+    detail::add_filter_inputs(inputs, 1, options.key_dim);
   }
 
   template <class Options>
@@ -73,8 +63,9 @@ struct DiagonalCovariance {
   template <class Scalar, int Dk, int Dv>
   using Options = LayerOptions<Scalar, Dk, Dv>;
 
-  static constexpr void add_inputs(InputWidths& inputs, Index key_dim) {
-    detail::add_filter_inputs(inputs, InputWidth::one_or(key_dim), key_dim);
+  template <class Options>
+  static constexpr void add_inputs(InputWidths& inputs, const Options& options) {
+    detail::add_filter_inputs(inputs, InputWidth::one_or(options.key_dim), options.key_dim);
   }
 
   template <class Scalar, int Dk, int Dv>

@@ -53,10 +53,9 @@ struct FullCovariance {
   template <class Scalar, int Dk, int Dv>
   using Options = LayerOptions<Scalar, Dk, Dv>;
 
-  static constexpr void add_inputs(InputWidths& inputs, Index key_dim) {
-    inputs.process_noise = InputWidth::one_or(key_dim);
-    inputs.observation_noise = 1;
-    inputs.covariance_log_decay = InputWidth::one_or(key_dim).optional();
+  template <class Options>
+  static constexpr void add_inputs(InputWidths& inputs, const Options& options) {
+    detail::add_filter_inputs(inputs, InputWidth::one_or(options.key_dim), options.key_dim);
   }
 
   template <class Scalar, int Dk, int Dv>
@@ -97,49 +96,6 @@ struct FullCovariance {
   static Scalar variance(const Options&, const Token<Scalar>& token, const Stored& stored) {
     const auto q = token.query.template vector<Dk>();
     return q.dot(detail::times(detail::sized<Dk, Dk>(stored), q));
-  }
-};
-
-/// The covariance of the latent-input model, P = D P D + rho k k' with rho = Var(u | v): it only
-/// grows with writes, and the mean doesn't depend on it (filters.md section 1, A).
-struct AccumulatedCovariance {
-  static constexpr bool has_variance = true;
-  static constexpr bool propagates = true;
-
-  template <class Scalar, int Dk>
-  using State = FullCovariance::State<Scalar, Dk>;
-  template <class Scalar, int Dk, int Dv>
-  using Options = LayerOptions<Scalar, Dk, Dv>;
-
-  static constexpr void add_inputs(InputWidths& inputs, Index) { inputs.observation_noise = 1; }
-
-  template <class Options>
-  static auto initial(const Options& options) {
-    return FullCovariance::initial(options);
-  }
-  template <class Stored, class Options>
-  static void check(const Stored& stored, const Options& options) {
-    FullCovariance::check(stored, options);
-  }
-
-  template <int Dk, class Scalar, class Options, class Decay, class Stored, class Gain>
-  static Scalar gain(const Options& options, const Token<Scalar>& token, const Decay& decay,
-                     Stored& stored, Gain& gain) {
-    using std::sqrt;
-    const Scalar r = token.observation_noise[0];
-    // tau r / (tau + r); r under a flat prior
-    const Scalar rho = r / (Scalar(1) + r / options.input_variance);
-    auto p = detail::sized<Dk, Dk>(stored);
-    detail::decay_both_sides(p, decay);
-    const Vector<Scalar, Dk> c = token.key.template vector<Dk>() * Scalar(sqrt(rho));
-    detail::add_outer(p, c, Scalar(1));
-    gain = token.key.template vector<Dk>();
-    return options.input_variance + r;
-  }
-
-  template <int Dk, class Scalar, class Options, class Stored>
-  static Scalar variance(const Options& options, const Token<Scalar>& token, const Stored& stored) {
-    return FullCovariance::variance<Dk>(options, token, stored);
   }
 };
 

@@ -79,6 +79,13 @@ void check_state_shape(const char* name, const Stored& stored, Index rows, Index
        shape(rows, cols));
 }
 
+/// The fields that every propagated covariance of the regression model reads.
+constexpr void add_filter_inputs(InputWidths& inputs, InputWidth process_noise, Index key_dim) {
+  inputs.process_noise = process_noise;
+  inputs.observation_noise = 1;
+  inputs.covariance_log_decay = InputWidth::one_or(key_dim).optional();
+}
+
 template <class State>
 bool equal(const State& a, const State& b) {
   if constexpr (std::is_same_v<State, Empty>) {

@@ -42,7 +42,8 @@ struct PreconditionedReset {
   template <class Scalar, int Dk, int Dv>
   using Options = PreconditionedOptions<Scalar, Dk, Dv>;
 
-  static constexpr void add_inputs(InputWidths& inputs, Index) {
+  template <class Options>
+  static constexpr void add_inputs(InputWidths& inputs, const Options&) {
     inputs.write_strength = 1;
     inputs.precondition_log_decay = 1;
     inputs.precondition_strength = 1;

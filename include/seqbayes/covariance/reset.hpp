@@ -17,7 +17,8 @@ struct NoCovariance {
   template <class Scalar, int Dk, int Dv>
   using Options = LayerOptions<Scalar, Dk, Dv>;
 
-  static constexpr void add_inputs(InputWidths&, Index) {}
+  template <class Options>
+  static constexpr void add_inputs(InputWidths&, const Options&) {}
 
   template <class Options>
   static Empty initial(const Options&) {
@@ -62,7 +63,10 @@ struct ResetCovariance {
   template <class Scalar, int Dk, int Dv>
   using Options = LayerOptions<Scalar, Dk, Dv>;
 
-  static constexpr void add_inputs(InputWidths& inputs, Index) { inputs.write_strength = 1; }
+  template <class Options>
+  static constexpr void add_inputs(InputWidths& inputs, const Options&) {
+    inputs.write_strength = 1;
+  }
 
   template <class Options>
   static Empty initial(const Options&) {

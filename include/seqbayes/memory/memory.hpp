@@ -3,6 +3,7 @@
 /// 2).
 #pragma once
 
+#include <seqbayes/decay/decay.hpp>
 #include <seqbayes/memory/model.hpp>
 
 namespace seqbayes::detail {
@@ -26,20 +27,20 @@ void add(Memory& memory, const Key& w, const Value& y) {
 
 /// Decays and writes one token. Returns the innovation y - \bar S' e (just y where nothing is
 /// predicted).
-template <class Model, class Memory, class Factor, class Gain, class Scalar, class Options>
+template <class Model, class Memory, class Factor, class Gain, class Scalar>
 auto decay_and_write(Memory& memory, const Factor& decay, const Gain& gain,
-                     const Token<Scalar>& token, const Options& options) {
+                     const Token<Scalar>& token) {
   constexpr int dk = Memory::RowsAtCompileTime;
   constexpr int dv = Memory::ColsAtCompileTime;
-  Vector<Scalar, dv> innovation = Model::template written<dk, dv>(options, token);
+  Vector<Scalar, dv> innovation = Model::template written<dv>(token);
   if constexpr (Model::write == Write::replace) {
-    const auto erased = read(memory, Model::template erase<dk, dv>(token));
+    const auto erased = read(memory, Model::template erase<dk>(token));
     decay_rows(memory, decay);
     add(memory, Model::template erase_write<dk>(token), erased);
   } else {
     decay_rows(memory, decay);
     if constexpr (Model::write == Write::correct) {
-      innovation -= read(memory, Model::template erase<dk, dv>(token));
+      innovation -= read(memory, Model::template erase<dk>(token));
     }
   }
   add(memory, gain, innovation);

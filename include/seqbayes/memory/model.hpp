@@ -12,30 +12,23 @@
 /// written (y); filters.md section 2 and the papers named below.
 #pragma once
 
-#include <seqbayes/covariance/full.hpp>
-#include <seqbayes/covariance/reset.hpp>
+#include <seqbayes/sequence/sequence.hpp>
 
 namespace seqbayes {
 
 enum class Write { add, correct, replace };
 
 /// A: memory is driven by a latent input that is itself observed, S_t = D_t S_{t-1} + k_t u_t', v =
-/// u + noise. Writes E[u | v] = v tau / (tau + r), which is v under a flat prior (tau infinite).
+/// u + noise.
 struct LatentInput {
   static constexpr Write write = Write::add;
 
   template <class Options>
-  static void add_inputs(InputWidths& inputs, const Options& options) {
-    if (detail::is_finite(options.input_variance)) inputs.observation_noise = 1;
-  }
+  static constexpr void add_inputs(InputWidths&, const Options&) {}
 
-  template <int, int Dv, class Scalar, class Options>
-  static auto written(const Options& options, const Token<Scalar>& token) {
-    const bool flat = !detail::is_finite(options.input_variance);
-    const Scalar shrinkage = flat ? Scalar(1)
-                                  : Scalar(options.input_variance /
-                                           (options.input_variance + token.observation_noise[0]));
-    return token.value.template vector<Dv>() * shrinkage;
+  template <int Dv, class Scalar>
+  static auto written(const Token<Scalar>& token) {
+    return token.value.template vector<Dv>();
   }
 };
 
@@ -47,12 +40,12 @@ struct AssociativeRegression {
   template <class Options>
   static constexpr void add_inputs(InputWidths&, const Options&) {}
 
-  template <int Dk, int, class Scalar>
+  template <int Dk, class Scalar>
   static auto erase(const Token<Scalar>& token) {
     return token.key.template vector<Dk>();
   }
-  template <int, int Dv, class Scalar, class Options>
-  static auto written(const Options&, const Token<Scalar>& token) {
+  template <int Dv, class Scalar>
+  static auto written(const Token<Scalar>& token) {
     return token.value.template vector<Dv>();
   }
 };
@@ -64,7 +57,7 @@ struct SeparateEraseKey : AssociativeRegression {
   static constexpr void add_inputs(InputWidths& inputs, const Options& options) {
     inputs.erase_key = options.key_dim;
   }
-  template <int Dk, int, class Scalar>
+  template <int Dk, class Scalar>
   static auto erase(const Token<Scalar>& token) {
     return token.erase_key.template vector<Dk>();
   }
@@ -78,15 +71,13 @@ struct GatedErase : AssociativeRegression {
     inputs.erase_gate = options.key_dim;
     inputs.value_gate = options.value_dim;
   }
-  template <int Dk, int, class Scalar>
+  template <int Dk, class Scalar>
   static auto erase(const Token<Scalar>& token) {
-    return Vector<Scalar, Dk>(
-        token.erase_gate.template vector<Dk>().cwiseProduct(token.key.template vector<Dk>()));
+    return token.erase_gate.template vector<Dk>().cwiseProduct(token.key.template vector<Dk>());
   }
-  template <int, int Dv, class Scalar, class Options>
-  static auto written(const Options&, const Token<Scalar>& token) {
-    return Vector<Scalar, Dv>(
-        token.value_gate.template vector<Dv>().cwiseProduct(token.value.template vector<Dv>()));
+  template <int Dv, class Scalar>
+  static auto written(const Token<Scalar>& token) {
+    return token.value_gate.template vector<Dv>().cwiseProduct(token.value.template vector<Dv>());
   }
 };
 
@@ -100,7 +91,7 @@ struct DiagonalPlusLowRank : AssociativeRegression {
     inputs.erase_key = options.key_dim;
     inputs.erase_write = options.key_dim;
   }
-  template <int Dk, int, class Scalar>
+  template <int Dk, class Scalar>
   static auto erase(const Token<Scalar>& token) {
     return token.erase_key.template vector<Dk>();
   }
@@ -120,8 +111,8 @@ struct GatedRemoval : DiagonalPlusLowRank {
   }
   template <int Dk, class Scalar>
   static auto erase_write(const Token<Scalar>& token) {
-    return Vector<Scalar, Dk>(-token.erase_key.template vector<Dk>().cwiseProduct(
-        token.erase_gate.template vector<Dk>()));
+    return -token.erase_key.template vector<Dk>().cwiseProduct(
+        token.erase_gate.template vector<Dk>());
   }
 };
 

@@ -5,7 +5,9 @@
 #include <cassert>
 
 #include <seqbayes/covariance/approximate.hpp>
+#include <seqbayes/covariance/latent_input.hpp>
 #include <seqbayes/covariance/preconditioned.hpp>
+#include <seqbayes/covariance/reset.hpp>
 #include <seqbayes/memory/memory.hpp>
 #include <seqbayes/scan/output.hpp>
 
@@ -21,7 +23,7 @@ struct GainPass {
       "DiagonalCovariance, FullCovariance or PreconditionedReset.");
 };
 template <>
-struct GainPass<LatentInput, NoCovariance> : std::type_identity<NoCovariance> {};
+struct GainPass<LatentInput, NoCovariance> : std::type_identity<UntrackedInput> {};
 template <>
 struct GainPass<LatentInput, FullCovariance> : std::type_identity<AccumulatedCovariance> {};
 template <>
@@ -97,7 +99,7 @@ class Layer {
     inputs.query = inputs.key = key_dim();
     inputs.value = value_dim();
     inputs.log_decay = Decay::input(key_dim());
-    Policy::add_inputs(inputs, key_dim());
+    Policy::add_inputs(inputs, options_);
     Model::add_inputs(inputs, options_);
     return inputs;
   }
@@ -150,7 +152,7 @@ class Layer {
     // The covariance meets the mean here, and nowhere else.
     const Scalar s = gain_of(state, token, decay, gain);
     auto memory = detail::sized<Dk, Dv>(state.mean);
-    const auto innovation = detail::decay_and_write<Model>(memory, decay, gain, token, options_);
+    const auto innovation = detail::decay_and_write<Model>(memory, decay, gain, token);
     mean = detail::read(memory, token.query.template vector<Dk>());
     return {s, innovation.squaredNorm()};
   }

@@ -1,0 +1,90 @@
+/// @file
+/// The gain pass of the latent-input model: the evidence about an input says nothing about the
+/// memory, so the gain is the key itself, shrunk if the input has a prior, whatever the covariance.
+#pragma once
+
+#include <seqbayes/covariance/full.hpp>
+
+namespace seqbayes {
+
+/// No covariance is kept: the mean of linear attention, RetNet, Mamba-2/SSD and GLA.
+struct UntrackedInput {
+  static constexpr bool has_variance = false;
+  static constexpr bool propagates = false;
+
+  template <class Scalar, int Dk>
+  using State = Empty;
+  template <class Scalar, int Dk, int Dv>
+  using Options = LayerOptions<Scalar, Dk, Dv>;
+
+  template <class Options>
+  static void add_inputs(InputWidths& inputs, const Options& options) {
+    if (detail::is_finite(options.input_variance)) inputs.observation_noise = 1;
+  }
+
+  template <class Options>
+  static Empty initial(const Options&) {
+    return {};
+  }
+  template <class Options>
+  static void check(Empty, const Options&) {}
+
+  /// k E[u | v] / v = k tau / (tau + r).
+  template <int Dk, class Scalar, class Options, class Decay, class Gain>
+  static Scalar gain(const Options& options, const Token<Scalar>& token, const Decay&, Empty,
+                     Gain& gain) {
+    gain = token.key.template vector<Dk>();
+    if (const Scalar& tau = options.input_variance; detail::is_finite(tau)) {
+      gain *= Scalar(tau / (tau + token.observation_noise[0]));
+    }
+    return Scalar(0);
+  }
+};
+
+/// P = D P D + rho k k' with rho = Var(u | v) = tau r / (tau + r): it only grows with writes. The
+/// evidence of a value is N(0, tau + r) wherever the memory stands, and improper (minus infinity)
+/// under a flat prior, tau = infinity.
+struct AccumulatedCovariance {
+  static constexpr bool has_variance = true;
+  static constexpr bool propagates = true;
+
+  template <class Scalar, int Dk>
+  using State = FullCovariance::State<Scalar, Dk>;
+  template <class Scalar, int Dk, int Dv>
+  using Options = LayerOptions<Scalar, Dk, Dv>;
+
+  template <class Options>
+  static void add_inputs(InputWidths& inputs, const Options&) {
+    inputs.observation_noise = 1;
+  }
+
+  template <class Options>
+  static auto initial(const Options& options) {
+    return FullCovariance::initial(options);
+  }
+  template <class Stored, class Options>
+  static void check(const Stored& stored, const Options& options) {
+    FullCovariance::check(stored, options);
+  }
+
+  template <int Dk, class Scalar, class Options, class Decay, class Stored, class Gain>
+  static Scalar gain(const Options& options, const Token<Scalar>& token, const Decay& decay,
+                     Stored& stored, Gain& gain) {
+    using std::sqrt;
+    const Scalar r = token.observation_noise[0];
+    const Scalar rho = r / (Scalar(1) + r / options.input_variance);
+    auto p = detail::sized<Dk, Dk>(stored);
+    detail::decay_both_sides(p, decay);
+    gain = token.key.template vector<Dk>() * Scalar(sqrt(rho));
+    detail::add_outer(p, gain, Scalar(1));
+    UntrackedInput::gain<Dk>(options, token, decay, Empty(), gain);
+    return options.input_variance + r;
+  }
+
+  template <int Dk, class Scalar, class Options, class Stored>
+  static Scalar variance(const Options& options, const Token<Scalar>& token, const Stored& stored) {
+    return FullCovariance::variance<Dk>(options, token, stored);
+  }
+};
+
+}  // namespace seqbayes

@@ -1,0 +1,103 @@
+/// @file
+/// The one inner kernel: a block of rows x N lanes is updated by U outer products and read R times
+/// in a single pass over it.
+///
+///     block <- m block + sum_u w_u nu_u',      reads_r = block' e_r
+///
+/// Both passes are made of it. For memory, a lane is a value column; for the covariance, a column
+/// of P. Each entry is loaded and stored once for U updates and R reads, 2 (U + R) flops, with
+/// accumulators in registers: U = 2, R = 4 fill the 32 vector registers of AVX-512 at N = 4
+/// vectors, the 16 of AVX at N = 2.
+#pragma once
+
+#include <Eigen/Core>
+#include <array>
+#include <cstddef>
+#include <utility>
+
+#include <seqbayes/sequence/view.hpp>
+
+namespace seqbayes::detail {
+
+template <class Scalar, int N>
+using Lanes = Eigen::Array<Scalar, N, 1>;
+
+/// Entries of one vector register, and how many vectors of lanes a sweep takes at once.
+template <class Scalar>
+inline constexpr int vector_width = static_cast<int>(Eigen::internal::packet_traits<Scalar>::size);
+inline constexpr int sweep_vectors = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 4 : 2;
+
+/// Lanes of a sweep, and `width` rounded up to whole ones.
+template <class Scalar>
+inline constexpr int sweep_lanes = sweep_vectors* vector_width<Scalar>;
+
+template <class Scalar, int N>
+auto lanes(Scalar* data) {
+  using Entries = Lanes<std::remove_const_t<Scalar>, N>;
+  using Map = std::conditional_t<std::is_const_v<Scalar>, const Entries, Entries>;
+  return Eigen::Map<Map, Eigen::AlignedMax>(data);
+}
+
+/// How a sweep scales the block before it updates: not at all, each row by `rows[i * row_stride]`,
+/// or each row and lane by rows[i] columns[j].
+enum class Scaling { none, rows, rows_and_columns };
+
+template <class Scalar>
+struct Scales {
+  const Scalar* rows = nullptr;
+  Index row_stride = 0;
+  const Scalar* columns = nullptr;
+};
+
+/// One pass over `block` (rows x N, contiguous, aligned). `nu` is U x N, `reads` R x N, aligned.
+template <Scaling scaling, int N, class Scalar, std::size_t U, std::size_t R>
+void sweep(Scalar* block, Index rows, const std::array<const Scalar*, U>& w, const Scalar* nu,
+           const std::array<const Scalar*, R>& e, Scalar* reads, const Scales<Scalar>& scales) {
+  [&]<std::size_t... u, std::size_t... r>(std::index_sequence<u...>, std::index_sequence<r...>) {
+    const Lanes<Scalar, N> update[U] = {lanes<const Scalar, N>(nu + u * N)...};
+    Lanes<Scalar, N> sums[R];
+    (sums[r].setZero(), ...);
+    for (Index i = 0; i < rows; ++i) {
+      Lanes<Scalar, N> row = lanes<const Scalar, N>(block + i * N);
+      if constexpr (scaling == Scaling::rows) row *= scales.rows[i * scales.row_stride];
+      if constexpr (scaling == Scaling::rows_and_columns) {
+        row *= lanes<const Scalar, N>(scales.columns) * scales.rows[i];
+      }
+      ((row += update[u] * w[u][i]), ...);
+      lanes<Scalar, N>(block + i * N) = row;
+      ((sums[r] += row * e[r][i]), ...);
+    }
+    ((lanes<Scalar, N>(reads + r * N) = sums[r]), ...);
+  }
+  (std::make_index_sequence<U>(), std::make_index_sequence<R>());
+}
+
+/// Copies columns `first` to `first + count - 1` of a row-major matrix into a block of N lanes,
+/// padded with zeros, and back.
+template <int N, class Scalar>
+void load_block(Scalar* block, const Scalar* matrix, Index rows, Index stride, Index first,
+                Index count) {
+  for (Index i = 0; i < rows; ++i) {
+    const Scalar* row = matrix + i * stride + first;
+    if (count == N) {
+      lanes<Scalar, N>(block + i * N) = Eigen::Map<const Lanes<Scalar, N>>(row);
+    } else {
+      for (Index j = 0; j < N; ++j) block[i * N + j] = j < count ? row[j] : Scalar(0);
+    }
+  }
+}
+
+template <int N, class Scalar>
+void store_block(const Scalar* block, Scalar* matrix, Index rows, Index stride, Index first,
+                 Index count) {
+  for (Index i = 0; i < rows; ++i) {
+    Scalar* row = matrix + i * stride + first;
+    if (count == N) {
+      Eigen::Map<Lanes<Scalar, N>>(row) = lanes<const Scalar, N>(block + i * N);
+    } else {
+      for (Index j = 0; j < count; ++j) row[j] = block[i * N + j];
+    }
+  }
+}
+
+}  // namespace seqbayes::detail
