@@ -49,12 +49,20 @@ struct Scales {
   const Scalar* columns = nullptr;
 };
 
-/// One pass over `block` (rows x N, contiguous, aligned). `nu` is U x N, `reads` R x N, aligned.
+/// Rows of N lanes, aligned, at any stride that keeps them so.
+template <class Scalar>
+struct LaneRows {
+  Scalar* data;
+  Index stride;
+};
+
+/// One pass over `block` (rows x N, contiguous, aligned). `nu` has U rows, `reads` R.
 template <Scaling scaling, int N, class Scalar, std::size_t U, std::size_t R>
-void sweep(Scalar* block, Index rows, const std::array<const Scalar*, U>& w, const Scalar* nu,
-           const std::array<const Scalar*, R>& e, Scalar* reads, const Scales<Scalar>& scales) {
+void sweep(Scalar* block, Index rows, const std::array<const Scalar*, U>& w, LaneRows<Scalar> nu,
+           const std::array<const Scalar*, R>& e, LaneRows<Scalar> reads,
+           const Scales<Scalar>& scales) {
   [&]<std::size_t... u, std::size_t... r>(std::index_sequence<u...>, std::index_sequence<r...>) {
-    const Lanes<Scalar, N> update[U] = {lanes<const Scalar, N>(nu + u * N)...};
+    const Lanes<Scalar, N> update[U] = {lanes<const Scalar, N>(nu.data + Index(u) * nu.stride)...};
     Lanes<Scalar, N> sums[R];
     (sums[r].setZero(), ...);
     for (Index i = 0; i < rows; ++i) {
@@ -67,7 +75,7 @@ void sweep(Scalar* block, Index rows, const std::array<const Scalar*, U>& w, con
       lanes<Scalar, N>(block + i * N) = row;
       ((sums[r] += row * e[r][i]), ...);
     }
-    ((lanes<Scalar, N>(reads + r * N) = sums[r]), ...);
+    ((lanes<Scalar, N>(reads.data + Index(r) * reads.stride) = sums[r]), ...);
   }
   (std::make_index_sequence<U>(), std::make_index_sequence<R>());
 }
@@ -93,7 +101,8 @@ void store_block(const Scalar* block, Scalar* matrix, Index rows, Index stride, 
   for (Index i = 0; i < rows; ++i) {
     Scalar* row = matrix + i * stride + first;
     if (count == N) {
-      Eigen::Map<Lanes<Scalar, N>>(row) = lanes<const Scalar, N>(block + i * N);
+      Eigen::Map<Lanes<Scalar, N>> whole(row);
+      whole = lanes<const Scalar, N>(block + i * N);
     } else {
       for (Index j = 0; j < count; ++j) row[j] = block[i * N + j];
     }

@@ -73,12 +73,15 @@ struct LayerState {
 ///
 /// A layer holds parameters only, never state, so one object serves any number of sequences and
 /// threads.
-template <class ScalarType, int Dk, int Dv, class Model, class Decay, class Covariance>
+template <class ScalarType, int Dk, int Dv, class ModelType, class DecayType, class Covariance>
 class Layer {
-  using Policy = typename GainPass<Model, Covariance>::type;
-
  public:
   using Scalar = ScalarType;
+  using Model = ModelType;
+  using Decay = DecayType;
+  using Policy = typename GainPass<Model, Covariance>::type;  ///< The gain pass.
+  static constexpr int key_width = Dk;
+  static constexpr int value_width = Dv;
   using Options = typename Policy::template Options<Scalar, Dk, Dv>;
   using State = LayerState<Scalar, Dk, Dv, typename Policy::template State<Scalar, Dk>>;
   /// Whether the layer is a filter: `step` and `scan` yield variance and evidence beside the mean.

@@ -4,6 +4,7 @@
 
 #include <seqbayes/scan/concept.hpp>
 #include <seqbayes/scan/output.hpp>
+#include <seqbayes/scan/tiled.hpp>
 #include <seqbayes/sequence/check.hpp>
 
 namespace seqbayes {
@@ -36,6 +37,41 @@ void check_call(const Layer& layer, const typename Layer::State& state,
   check_inputs(layer, x);
 }
 
+/// Tokens a tile when the library chooses: long enough that loading and storing the state costs
+/// little, short enough that a tile's inputs stay in the second cache.
+inline constexpr Index default_tile = 128;
+
+/// Runs checked input. Tiles where the layer can, unless it is asked to run token by token.
+template <bool probabilistic, class L>
+void run(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
+         Execution how, Workspace<typename L::Scalar>& workspace,
+         const Results<typename L::Scalar>& out) {
+  using Scalar = typename L::Scalar;
+  if constexpr (TiledLayer<L>) {
+    if (how.chunk() != 1) {
+      TiledScan<L, probabilistic>(layer, state, x, workspace)
+          .run(how.chunk() == 0 ? default_tile : how.chunk(), out);
+      return;
+    }
+  }
+  for (Index t = 0; t < x.length(); ++t) {
+    const Token<Scalar> token = x.token(t);
+    const auto store = [&](const auto& mean) {
+      Eigen::Map<Vector<Scalar>>(out.mean.data + t * out.mean.stride, mean.size()) = mean;
+    };
+    if constexpr (probabilistic) {
+      const auto y = layer.step(state, token);
+      store(y.mean);
+      out.variance[t] = y.variance;
+      *out.log_evidence += y.log_evidence;
+    } else if constexpr (requires { layer.step_mean(state, token); }) {
+      store(layer.step_mean(state, token).mean);
+    } else {
+      store(layer.step(state, token).mean);
+    }
+  }
+}
+
 }  // namespace detail
 
 /// Runs `layer` over `x` from `state`, which is advanced. Returns the mean alone (T x Dv): the fast
@@ -43,17 +79,13 @@ void check_call(const Layer& layer, const typename Layer::State& state,
 /// @throws std::invalid_argument on bad input (see `check_inputs`); the state is then as it was.
 template <SequenceLayer L>
 Matrix<typename L::Scalar> scan_mean(const L& layer, typename L::State& state,
-                                     const Sequence<typename L::Scalar>& x,
-                                     Execution /*how*/ = {}) {
+                                     const Sequence<typename L::Scalar>& x, Execution how = {}) {
+  using Scalar = typename L::Scalar;
   detail::check_call(layer, state, x);
-  Matrix<typename L::Scalar> mean(x.length(), layer.value_dim());
-  for (Index t = 0; t < x.length(); ++t) {
-    if constexpr (requires { layer.step_mean(state, x.token(t)); }) {
-      mean.row(t) = layer.step_mean(state, x.token(t)).mean;
-    } else {
-      mean.row(t) = layer.step(state, x.token(t)).mean;
-    }
-  }
+  Matrix<Scalar> mean(x.length(), layer.value_dim());
+  Workspace<Scalar> workspace;
+  detail::run<false>(layer, state, x, how, workspace,
+                     {{mean.data(), mean.cols(), mean.rows()}, nullptr, nullptr});
   return mean;
 }
 
@@ -68,12 +100,11 @@ auto scan(const L& layer, typename L::State& state, const Sequence<typename L::S
     detail::check_call(layer, state, x);
     Output<Scalar> out{Matrix<Scalar>(x.length(), layer.value_dim()), Vector<Scalar>(x.length()),
                        Scalar(0)};
-    for (Index t = 0; t < x.length(); ++t) {
-      const auto y = layer.step(state, x.token(t));
-      out.mean.row(t) = y.mean;
-      out.variance[t] = y.variance;
-      out.log_evidence += y.log_evidence;
-    }
+    Workspace<Scalar> workspace;
+    detail::run<true>(layer, state, x, how, workspace,
+                      {{out.mean.data(), out.mean.cols(), out.mean.rows()},
+                       out.variance.data(),
+                       &out.log_evidence});
     return out;
   } else {
     return MeanOutput<Scalar>{scan_mean(layer, state, x, how)};
