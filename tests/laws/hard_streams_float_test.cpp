@@ -1,0 +1,11 @@
+#include <laws/hard_streams.hpp>
+
+namespace laws {
+
+using Layers = Join<Grid<float>, DeltaFamily<float>>;
+
+TEMPLATE_LIST_TEST_CASE("float: hard streams equal the reference", "[hard]", Layers) {
+  hard_streams_equal_the_reference<TestType>();
+}
+
+}  // namespace laws

@@ -1,0 +1,68 @@
+// Which layers the laws are checked for.
+#pragma once
+
+#include <tuple>
+
+#include <laws/recipe.hpp>
+
+namespace laws {
+
+template <class... Lists>
+using Join = decltype(std::tuple_cat(std::declval<Lists>()...));
+
+/// LatentInput that also carries its covariance: a filter with the mean of the latent-input layers.
+template <class S, int Dk, int Dv, class Decay>
+using LatentFilter =
+    seqbayes::Layer<S, Dk, Dv, seqbayes::LatentInput, Decay, seqbayes::FullCovariance>;
+
+inline constexpr int any = Eigen::Dynamic;
+
+template <class S, int Dk = any, int Dv = any>
+using LatentMeans = std::tuple<seqbayes::LinearAttention<S, Dk, Dv>, seqbayes::Retention<S, Dk, Dv>,
+                               seqbayes::Ssd<S, Dk, Dv>, seqbayes::GatedLinearAttention<S, Dk, Dv>>;
+
+template <class S, int Dk = any, int Dv = any>
+using LatentFilters = std::tuple<LatentFilter<S, Dk, Dv, seqbayes::NoDecay>,
+                                 LatentFilter<S, Dk, Dv, seqbayes::ConstantDecay>,
+                                 LatentFilter<S, Dk, Dv, seqbayes::ScalarDecay>,
+                                 LatentFilter<S, Dk, Dv, seqbayes::ChannelDecay>>;
+
+template <class S, int Dk = any, int Dv = any>
+using ResetLayers = std::tuple<seqbayes::DeltaNet<S, Dk, Dv>, seqbayes::GatedDeltaNet<S, Dk, Dv>,
+                               seqbayes::KimiDeltaAttention<S, Dk, Dv>>;
+
+template <class S, int Dk = any, int Dv = any>
+using KalmanDeltaNets = std::tuple<seqbayes::IsotropicKalmanDeltaNet<S, Dk, Dv>,
+                                   seqbayes::DiagonalKalmanDeltaNet<S, Dk, Dv>>;
+
+template <class S, int Dk = any, int Dv = any>
+using BayesianLayers = std::tuple<seqbayes::BayesianLayer<S, Dk, Dv, seqbayes::NoDecay>,
+                                  seqbayes::BayesianLayer<S, Dk, Dv, seqbayes::ScalarDecay>,
+                                  seqbayes::BayesianLayer<S, Dk, Dv, seqbayes::ChannelDecay>>;
+
+/// The regression model's layers.
+template <class S, int Dk = any, int Dv = any>
+using Regressions =
+    Join<ResetLayers<S, Dk, Dv>, KalmanDeltaNets<S, Dk, Dv>, BayesianLayers<S, Dk, Dv>>;
+
+/// Every point of the grid that has a name, and the latent-input filters.
+template <class S, int Dk = any, int Dv = any>
+using Grid = Join<LatentMeans<S, Dk, Dv>, LatentFilters<S, Dk, Dv>, Regressions<S, Dk, Dv>>;
+
+/// One layer of each row and column of the grid: enough where the law lies in shared code.
+template <class S, int Dk = any, int Dv = any>
+using Corners =
+    std::tuple<seqbayes::GatedLinearAttention<S, Dk, Dv>,
+               LatentFilter<S, Dk, Dv, seqbayes::ScalarDecay>, seqbayes::GatedDeltaNet<S, Dk, Dv>,
+               seqbayes::KimiDeltaAttention<S, Dk, Dv>,
+               seqbayes::IsotropicKalmanDeltaNet<S, Dk, Dv>,
+               seqbayes::DiagonalKalmanDeltaNet<S, Dk, Dv>, seqbayes::BayesianLayer<S, Dk, Dv>>;
+
+/// Relatives of the delta rule outside the grid.
+template <class S, int Dk = any, int Dv = any>
+using DeltaFamily = std::tuple<seqbayes::Comba<S, Dk, Dv>, seqbayes::GatedDeltaNet2<S, Dk, Dv>,
+                               seqbayes::GatedDeltaProduct<S, 2, Dk, Dv>,
+                               seqbayes::PreconditionedGatedDeltaNet<S, Dk, Dv>,
+                               seqbayes::Dplr<S, Dk, Dv>, seqbayes::Rwkv7<S, Dk, Dv>>;
+
+}  // namespace laws

@@ -1,0 +1,148 @@
+// What a layer type is, as plain data, and how to make one: the reference reads the data, never the
+// type's code.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include <laws/stream.hpp>
+
+namespace laws {
+
+enum class Design {
+  latent_input,
+  regression,
+  separate_erase_key,
+  gated_erase,
+  diagonal_plus_low_rank,
+  gated_removal
+};
+enum class Decay { none, constant, field };
+enum class Kept { nothing, reset, preconditioned, isotropic, diagonal, full };
+
+/// The parameters of every layer; each takes what it knows.
+template <class Real>
+struct Setup {
+  Index key_dim = 0;
+  Index value_dim = 0;
+  Real prior_variance = Real(1);
+  Real log_decay = Real(-0.125);
+  Real input_variance = Real(infinity);
+  Real info_scale = Real(1);
+
+  template <class Other>
+  [[nodiscard]] Setup<Other> as() const {
+    return {
+        key_dim,          value_dim, Other(prior_variance), Other(log_decay), Other(input_variance),
+        Other(info_scale)};
+  }
+};
+
+struct Recipe {
+  Design design = Design::regression;
+  Decay decay = Decay::none;
+  Kept kept = Kept::nothing;
+  int writes = 1;  ///< A token.
+};
+
+namespace detail {
+
+template <class Model>
+constexpr Design design_of = Design::regression;
+template <>
+inline constexpr Design design_of<seqbayes::LatentInput> = Design::latent_input;
+template <>
+inline constexpr Design design_of<seqbayes::SeparateEraseKey> = Design::separate_erase_key;
+template <>
+inline constexpr Design design_of<seqbayes::GatedErase> = Design::gated_erase;
+template <>
+inline constexpr Design design_of<seqbayes::DiagonalPlusLowRank> = Design::diagonal_plus_low_rank;
+template <>
+inline constexpr Design design_of<seqbayes::GatedRemoval> = Design::gated_removal;
+
+template <class Policy>
+constexpr Kept kept_of = Kept::nothing;
+template <>
+inline constexpr Kept kept_of<seqbayes::ResetCovariance> = Kept::reset;
+template <>
+inline constexpr Kept kept_of<seqbayes::PreconditionedReset> = Kept::preconditioned;
+template <>
+inline constexpr Kept kept_of<seqbayes::IsotropicCovariance> = Kept::isotropic;
+template <>
+inline constexpr Kept kept_of<seqbayes::DiagonalCovariance> = Kept::diagonal;
+template <>
+inline constexpr Kept kept_of<seqbayes::FullCovariance> = Kept::full;
+
+template <class Policy>
+constexpr Decay decay_of = Decay::field;
+template <>
+inline constexpr Decay decay_of<seqbayes::NoDecay> = Decay::none;
+template <>
+inline constexpr Decay decay_of<seqbayes::ConstantDecay> = Decay::constant;
+
+template <class Layer>
+struct RecipeOf;
+template <class S, int Dk, int Dv, class Model, class D, class Covariance>
+struct RecipeOf<seqbayes::Layer<S, Dk, Dv, Model, D, Covariance>> {
+  static constexpr Recipe value{design_of<Model>, decay_of<D>, kept_of<Covariance>, 1};
+};
+template <class Base, int Dk, int Dv, int Writes>
+struct RecipeOf<seqbayes::SeveralWrites<Base, Dk, Dv, Writes>> {
+  static constexpr Recipe value{Design::regression, Decay::field, Kept::reset, Writes};
+};
+
+}  // namespace detail
+
+template <class Layer>
+inline constexpr Recipe recipe_of = detail::RecipeOf<Layer>::value;
+
+using Shape = std::pair<Index, Index>;  // Key width, value width.
+
+/// Whether the type fixes the widths. Both or neither, in this suite.
+template <class Layer>
+bool has_static_widths() {
+  return typename Layer::Options{}.key_dim != 0;
+}
+
+/// The shapes to run a layer with: its own if its type has one.
+template <class Layer>
+std::vector<Shape> shapes_of(std::vector<Shape> for_dynamic) {
+  const typename Layer::Options options;
+  if (has_static_widths<Layer>()) return {{options.key_dim, options.value_dim}};
+  return for_dynamic;
+}
+
+template <class Layer, class Real>
+Layer make(const Setup<Real>& setup) {
+  using Scalar = typename Layer::Scalar;
+  typename Layer::Options options;
+  options.key_dim = setup.key_dim;
+  options.value_dim = setup.value_dim;
+  if constexpr (requires { options.prior_variance; }) {
+    options.prior_variance = Scalar(setup.prior_variance);
+    options.log_decay = Scalar(setup.log_decay);
+    options.input_variance = Scalar(setup.input_variance);
+    options.info_scale = Scalar(setup.info_scale);
+  }
+  return Layer(options);
+}
+
+inline std::string describe(const Recipe& recipe, Index key_dim, Index value_dim) {
+  const char* designs[] = {"latent input",           "regression",
+                           "separate erase key",     "gated erase",
+                           "diagonal plus low rank", "gated removal"};
+  const char* decays[] = {"no", "constant", "field"};
+  const char* kept[] = {"none", "reset", "preconditioned", "isotropic", "diagonal", "full"};
+  return std::string(designs[int(recipe.design)]) + ", decay: " + decays[int(recipe.decay)] +
+         ", covariance: " + kept[int(recipe.kept)] + ", writes " + std::to_string(recipe.writes) +
+         ", " + std::to_string(key_dim) + " x " + std::to_string(value_dim);
+}
+
+template <class Layer>
+std::string describe(const Layer& layer) {
+  return describe(recipe_of<Layer>, layer.key_dim(), layer.value_dim()) + ", " +
+         std::to_string(sizeof(typename Layer::Scalar)) + " bytes, " +
+         (has_static_widths<Layer>() ? "static" : "dynamic");
+}
+
+}  // namespace laws

@@ -1,0 +1,198 @@
+// Runs a layer, and compares runs within stated bounds. Everything is compared in long double, so
+// that comparisons are compiled once and not for each layer.
+#pragma once
+
+#include <sstream>
+
+#include <support/catch.hpp>
+
+#include <laws/reference.hpp>
+
+namespace laws {
+
+using Real = long double;
+using Execution = seqbayes::Execution;
+
+template <class Scalar>
+Real widen(const Scalar& x) {
+  if constexpr (requires { x.a; }) {
+    return Real(x.a);  // ceres::Jet
+  } else if constexpr (requires { x.derivatives(); }) {
+    return Real(x.value());  // Eigen::AutoDiffScalar
+  } else {
+    return static_cast<Real>(x);
+  }
+}
+template <class Derived>
+Matrix<Real> widen_matrix(const Eigen::MatrixBase<Derived>& m) {
+  Matrix<Real> wide(m.rows(), m.cols());
+  for (Index i = 0; i < m.rows(); ++i) {
+    for (Index j = 0; j < m.cols(); ++j) wide(i, j) = widen(m(i, j));
+  }
+  return wide;
+}
+inline Matrix<Real> widen_kept(seqbayes::Empty) { return {}; }
+template <class Kept>
+Matrix<Real> widen_kept(const Kept& kept) {
+  if constexpr (requires { kept.rows(); }) {
+    return widen_matrix(kept);
+  } else {
+    return Matrix<Real>::Constant(1, 1, widen(kept));
+  }
+}
+
+/// Names the scalar's rounding unit; of Jet and AutoDiffScalar that of their values.
+template <class Scalar>
+double rounding_unit() {
+  return static_cast<double>(widen(Scalar(Eigen::NumTraits<Scalar>::epsilon())));
+}
+
+/// A state that is not the initial one: memory of order one, and a covariance with off-diagonal
+/// entries where one is kept. Exactly representable in float.
+template <class Layer>
+typename Layer::State some_state(const Layer& layer, std::uint64_t seed = 7) {
+  using Scalar = typename Layer::Scalar;
+  Draw draw(seed);
+  typename Layer::State state = layer.initial_state();
+  for (Index i = 0; i < state.mean.rows(); ++i) {
+    for (Index j = 0; j < state.mean.cols(); ++j) state.mean(i, j) = Scalar(draw.normal());
+  }
+  const auto binary = [&draw] { return double(draw.below(256)) / 256; };
+  constexpr Kept kept = recipe_of<Layer>.kept;
+  if constexpr (kept == Kept::isotropic) state.covariance = Scalar(0.25 + binary());
+  if constexpr (kept == Kept::diagonal || kept == Kept::preconditioned) {
+    for (Index i = 0; i < layer.key_dim(); ++i) state.covariance(i, 0) = Scalar(0.25 + binary());
+  }
+  if constexpr (kept == Kept::full) {
+    std::vector<double> c;
+    for (Index i = 0; i < layer.key_dim(); ++i) c.push_back(binary() - 0.5);
+    for (Index i = 0; i < layer.key_dim(); ++i) {
+      for (Index j = 0; j < layer.key_dim(); ++j) {
+        const double entry = c[std::size_t(i)] * c[std::size_t(j)];
+        state.covariance(i, j) = Scalar(entry + (i == j ? 0.5 : 0));
+      }
+    }
+  }
+  return state;
+}
+
+template <class State>
+void note_state(Run<Real>& run, const State& state) {
+  run.memory = widen_matrix(state.mean);
+  run.covariance = widen_kept(state.covariance);
+}
+
+/// Advances `state` over x by `scan`.
+template <class Layer>
+Run<Real> run(const Layer& layer, typename Layer::State& state,
+              const seqbayes::Sequence<typename Layer::Scalar>& x, Execution how = {}) {
+  Run<Real> run;
+  const auto out = seqbayes::scan(layer, state, x, how);
+  run.mean = widen_matrix(out.mean);
+  if constexpr (seqbayes::ProbabilisticLayer<Layer>) {
+    run.variance = widen_matrix(out.variance);
+    run.evidence = widen(out.log_evidence);
+  } else {
+    run.variance.resize(0, 1);
+  }
+  note_state(run, state);
+  return run;
+}
+
+/// The same by `step`, token by token.
+template <class Layer>
+Run<Real> run_steps(const Layer& layer, typename Layer::State& state,
+                    const seqbayes::Sequence<typename Layer::Scalar>& x) {
+  constexpr bool is_filter = seqbayes::ProbabilisticLayer<Layer>;
+  using Scalar = typename Layer::Scalar;
+  Matrix<Scalar> mean(x.length(), layer.value_dim()), variance(is_filter ? x.length() : 0, 1);
+  Scalar evidence(0);
+  for (Index t = 0; t < x.length(); ++t) {
+    const auto y = layer.step(state, x.token(t));
+    mean.row(t) = y.mean;
+    if constexpr (is_filter) {
+      variance(t, 0) = y.variance;
+      evidence += y.log_evidence;
+    }
+  }
+  Run<Real> run{widen_matrix(mean), widen_matrix(variance), widen(evidence), {}, {}};
+  note_state(run, state);
+  return run;
+}
+
+/// The reference from the state at hand, in long double.
+template <class Layer>
+Reference<Real> reference_for(const Layer&, const Setup<double>& setup,
+                              const typename Layer::State& state, const Stream<double>& x) {
+  Run<Real> start;
+  note_state(start, state);
+  return reference<Real>(recipe_of<Layer>, setup.as<Real>(), x.as<Real>().fields, start.memory,
+                         start.covariance);
+}
+
+/// Absolute bounds on what a run may differ from another by.
+struct Bounds {
+  double mean = 0, variance = 0, evidence = 0, memory = 0, covariance = 0;
+};
+
+/// Every token's decay, gain, write and read round off a few units of what they work on; the maps
+/// from token to token don't enlarge errors (decays and I - kappa k' are contractions in the norm
+/// that belongs to the filter), so errors at worst add up: (T + Dk) units. A covariance that is
+/// updated by subtraction has an absolute error of units of its largest entry, which is relative to
+/// r in the innovation variance: `condition` times as much.
+inline Bounds rounding_bounds(const Reference<Real>& want, double unit) {
+  const Scale& scale = want.scale;
+  const double steps = double(want.run.mean.rows() + want.run.memory.rows());
+  const double relative = unit * steps * scale.condition;
+  const double memory = std::max(scale.memory, 1e-30);
+  return {relative * memory * scale.query, relative * scale.covariance * scale.query * scale.query,
+          relative * (1 + scale.evidence), relative * memory, relative * scale.covariance};
+}
+
+inline double largest_difference(const Matrix<Real>& a, const Matrix<Real>& b) {
+  double largest = 0;
+  for (Index i = 0; i < a.size(); ++i) {
+    const Real difference = std::abs(a.data()[i] - b.data()[i]);
+    if (!(difference <= Real(largest))) largest = static_cast<double>(difference);  // keeps NaN
+    if (std::isnan(largest)) return largest;
+  }
+  return largest;
+}
+
+/// What is wrong with a part of a run, in words; nothing if it is within its bound.
+inline std::string complaint(const std::string& part, const Matrix<Real>& got,
+                             const Matrix<Real>& want, double bound) {
+  if (got.rows() != want.rows() || got.cols() != want.cols())
+    return part + " has the wrong shape. ";
+  const double difference = largest_difference(got, want);
+  if (difference <= bound) return "";
+  std::ostringstream text;
+  text << part << " differs by " << difference << ", more than " << bound << ". ";
+  return text.str();
+}
+
+inline std::string complaint(Real got, Real want, double bound) {
+  if (got == want) return "";  // both may be minus infinity
+  return complaint("log evidence", Matrix<Real>::Constant(1, 1, got),
+                   Matrix<Real>::Constant(1, 1, want), bound);
+}
+
+inline void check_close(const Run<Real>& got, const Run<Real>& want, const Bounds& bounds) {
+  std::string complaints =
+      complaint("mean", got.mean, want.mean, bounds.mean) +
+      complaint("memory", got.memory, want.memory, bounds.memory) +
+      complaint("covariance", got.covariance, want.covariance, bounds.covariance);
+  if (want.variance.cols() > 0) {
+    complaints += complaint("variance", got.variance, want.variance, bounds.variance);
+    if (want.variance.rows() > 0) {
+      complaints += complaint(got.evidence, want.evidence, bounds.evidence);
+    }
+  }
+  CHECK(complaints == "");
+}
+
+inline void check_equal(const Run<Real>& got, const Run<Real>& want) {
+  check_close(got, want, Bounds{});
+}
+
+}  // namespace laws
