@@ -211,6 +211,7 @@ inline std::map<std::string, Header::Entry> parse_header(std::string_view text) 
 inline void check_cover(const std::map<std::string, Tensor, std::less<>>& tensors,
                         std::span<const std::byte> data) {
   std::vector<const Tensor*> order;
+  order.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors) order.push_back(&tensor);
   std::ranges::sort(order, {}, [](const Tensor* tensor) {
     return std::pair(tensor->bytes.data(), tensor->bytes.size());
