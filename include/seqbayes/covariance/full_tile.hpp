@@ -127,8 +127,8 @@ class FullGains {
 
   /// Decays and probes of the group at `t`; tokens past `count` are null.
   template <class DecayOf>
-  void prepare(const Sequence<Scalar>& x, Index first, Index count, Index t,
-               const DecayOf& decay_of) {
+  [[gnu::flatten]] void prepare(const Sequence<Scalar>& x, Index first, Index count, Index t,
+                                const DecayOf& decay_of) {
     for (int j = 0; j < G; ++j) {
       const bool real = t + j < count;
       if constexpr (uniform) {
@@ -155,8 +155,8 @@ class FullGains {
 
   /// Gain and update of token t + j, the group's j-th, from the reads and the group's earlier
   /// updates.
-  void solve(const Sequence<Scalar>& x, Index first, Index t, int j, Scalar* gains,
-             Scalar* innovation_variance, Scalar* variance) {
+  [[gnu::flatten]] void solve(const Sequence<Scalar>& x, Index first, Index t, int j, Scalar* gains,
+                              Scalar* innovation_variance, Scalar* variance) {
     const ConstRow k(x.key.row(first + t + j).data(), dk_);
     Row z(gains + (t + j) * dk_, dk_);
     const auto a = decay(j);

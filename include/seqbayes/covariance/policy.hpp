@@ -106,7 +106,7 @@ inline void check_width(const char* name, Index width, int known) {
 
 template <class Scalar>
 void check_option(const char* name, const Scalar& value, Domain domain) {
-  if (!is_in_domain(value, domain)) {
+  if (!all_in_domain(Eigen::Array<Scalar, 1, 1>(value), domain)) {
     fail(std::string("option ") + name + " must be " + describe(domain));
   }
 }

@@ -58,9 +58,11 @@ struct LaneRows {
 
 /// One pass over `block` (rows x N, contiguous, aligned). `nu` has U rows, `reads` R.
 template <Scaling scaling, int N, class Scalar, std::size_t U, std::size_t R>
-void sweep(Scalar* block, Index rows, const std::array<const Scalar*, U>& w, LaneRows<Scalar> nu,
-           const std::array<const Scalar*, R>& e, LaneRows<Scalar> reads,
-           const Scales<Scalar>& scales) {
+[[gnu::flatten, gnu::noinline]] void sweep(Scalar* block, Index rows,
+                                           const std::array<const Scalar*, U>& w,
+                                           LaneRows<Scalar> nu,
+                                           const std::array<const Scalar*, R>& e,
+                                           LaneRows<Scalar> reads, const Scales<Scalar>& scales) {
   [&]<std::size_t... u, std::size_t... r>(std::index_sequence<u...>, std::index_sequence<r...>) {
     const Lanes<Scalar, N> update[U] = {lanes<const Scalar, N>(nu.data + Index(u) * nu.stride)...};
     Lanes<Scalar, N> sums[R];

@@ -81,8 +81,8 @@ inline constexpr Scalar least_lazy_decay = Scalar(1e-6);
 
 /// The coefficients of all groups under a decay of one factor a token (`decay` null: none).
 template <int Dk, class Scalar>
-void prepare_groups(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index tokens, Index key_dim,
-                    const Scalar* decay) {
+[[gnu::flatten]] void prepare_groups(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index tokens,
+                                     Index key_dim, const Scalar* decay) {
   constexpr int G = memory_group;
   using Entries = Eigen::Map<const Vector<Scalar, Dk>>;
   Scalar lazy(1);
@@ -113,8 +113,8 @@ void prepare_groups(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index toke
 
 /// The same under one decay a channel, `decay` Dk wide: rows of w, e and q take their A in place.
 template <int Dk, class Scalar>
-void prepare_channel_groups(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index tokens,
-                            Index key_dim, const Scalar* decay) {
+[[gnu::flatten]] void prepare_channel_groups(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in,
+                                             Index tokens, Index key_dim, const Scalar* decay) {
   constexpr int G = memory_group;
   using Entries = Eigen::Map<Eigen::Array<Scalar, Dk, 1>>;
   using Factors = Eigen::Map<const Eigen::Array<Scalar, Dk, 1>>;
@@ -185,9 +185,9 @@ struct OutputRows {
 /// holds block' q_t, then (if the model predicts) block' e_t. Leaves the innovations, scaled for
 /// the block.
 template <bool predicts, int N, class Scalar>
-void solve_group(const MemoryGroup<Scalar>& group, const Scalar* reads, Scalar* update,
-                 const OutputRows<Scalar>& rows, Index t0, Index first, Index width,
-                 Scalar* norm2) {
+[[gnu::flatten]] void solve_group(const MemoryGroup<Scalar>& group, const Scalar* reads,
+                                  Scalar* update, const OutputRows<Scalar>& rows, Index t0,
+                                  Index first, Index width, Scalar* norm2) {
   constexpr int G = memory_group;
   Lanes<Scalar, N> nu[G];
   for (int t = 0; t < G; ++t) {

@@ -109,7 +109,7 @@ class TiledScan {
 
   /// Decay factors, erase keys, queries and (into the output) what is written; null tokens at the
   /// end.
-  void load(Index first, Index count, const Results<Scalar>& out) {
+  [[gnu::flatten]] void load(Index first, Index count, const Results<Scalar>& out) {
     for (Index i = 0; i < count; ++i) {
       const Token<Scalar> token = x_.token(first + i);
       if constexpr (channel) {
@@ -144,18 +144,22 @@ class TiledScan {
         full_gains<false>(first, count, decay, out);
       }
     } else {
-      for (Index i = 0; i < count; ++i) {
-        const Token<Scalar> token = x_.token(first + i);
-        auto gain = row(in_.gain, i);
-        auto covariance_decay = row(in_.covariance_decay, 0);
-        if constexpr (Policy::propagates) decay(first + i, covariance_decay.data());
-        in_.innovation_variance.data()[i] = Policy::template gain<Dk>(
-            layer_.options(), token, covariance_decay, state_.covariance, gain);
-        if constexpr (probabilistic) {
-          out.variance[first + i] =
-              Policy::template variance<Dk>(layer_.options(), token, state_.covariance);
-        }
-      }
+      for (Index i = 0; i < count; ++i) gain_of_token(first, i, decay, out);
+    }
+  }
+
+  template <class DecayOf>
+  [[gnu::flatten]] void gain_of_token(Index first, Index i, const DecayOf& decay,
+                                      const Results<Scalar>& out) {
+    const Token<Scalar> token = x_.token(first + i);
+    auto gain = row(in_.gain, i);
+    auto covariance_decay = row(in_.covariance_decay, 0);
+    if constexpr (Policy::propagates) decay(first + i, covariance_decay.data());
+    in_.innovation_variance.data()[i] = Policy::template gain<Dk>(
+        layer_.options(), token, covariance_decay, state_.covariance, gain);
+    if constexpr (probabilistic) {
+      out.variance[first + i] =
+          Policy::template variance<Dk>(layer_.options(), token, state_.covariance);
     }
   }
 
