@@ -7,3 +7,4 @@
 #include <seqbayes/layers/information.hpp>
 #include <seqbayes/layers/ssd.hpp>
 #include <seqbayes/scan/scan.hpp>
+#include <seqbayes/scan/threads.hpp>

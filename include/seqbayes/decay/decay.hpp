@@ -30,12 +30,18 @@ namespace detail {
 /// The identity as a decay factor, so that a layer without decay pays nothing for it.
 struct UnitFactor {};
 
-/// e^g for each entry, as an expression; exactly 0 where g is minus infinity, where Eigen's
-/// vectorised exp is not.
-template <int Dk, class Scalar>
-auto exponential(const RowView<Scalar>& log_decay) {
+/// factors = e^g for each entry; exactly 0 where g is minus infinity, where Eigen's vectorised exp
+/// is not.
+template <class Factors, class Scalar>
+void exponential(Factors&& factors, const RowView<Scalar>& log_decay) {
+  constexpr int Dk = std::remove_cvref_t<Factors>::RowsAtCompileTime;
   const auto g = log_decay.template vector<Dk>().array();
-  return (g > Scalar(Eigen::NumTraits<Scalar>::lowest())).select(g.exp(), Scalar(0)).matrix();
+  const Scalar lowest(Eigen::NumTraits<Scalar>::lowest());
+  if (g.minCoeff() >= lowest) {
+    factors = g.exp().matrix();
+  } else {
+    factors = (g >= lowest).select(g.exp(), Scalar(0)).matrix();
+  }
 }
 
 /// D_t of one token: `UnitFactor`, a scalar, or a vector of Dk factors.
@@ -49,7 +55,9 @@ auto decay_factor(const Token<Scalar>& token, [[maybe_unused]] const Options& op
   } else if constexpr (std::is_same_v<Decay, ScalarDecay>) {
     return Scalar(exp(token.log_decay[0]));
   } else {
-    return Vector<Scalar, Dk>(exponential<Dk>(token.log_decay));
+    Vector<Scalar, Dk> factors(token.log_decay.size());
+    exponential(factors, token.log_decay);
+    return factors;
   }
 }
 
@@ -97,7 +105,9 @@ Vector<Scalar, Dk> covariance_decay(const Token<Scalar>& token, const Factor& me
   const RowView<Scalar>& own = token.covariance_log_decay;
   if (own.empty()) return spread<Dk, Scalar>(memory_decay, key_dim);
   if (own.size() == 1) return Vector<Scalar, Dk>::Constant(key_dim, Scalar(exp(own[0])));
-  return exponential<Dk>(own);
+  Vector<Scalar, Dk> factors(key_dim);
+  exponential(factors, own);
+  return factors;
 }
 
 }  // namespace detail

@@ -72,43 +72,80 @@ void run(const L& layer, typename L::State& state, const Sequence<typename L::Sc
   }
 }
 
+/// Runs checked input into the caller's output, resizing it if it has another shape.
+template <class L>
+void scan_checked(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
+                  Matrix<typename L::Scalar>& mean, Workspace<typename L::Scalar>& workspace,
+                  Execution how) {
+  mean.resize(x.length(), layer.value_dim());
+  run<false>(layer, state, x, how, workspace, {{mean.data(), mean.cols(), mean.rows()}});
+}
+
+template <class L>
+void scan_checked(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
+                  MeanOutput<typename L::Scalar>& out, Workspace<typename L::Scalar>& workspace,
+                  Execution how) {
+  scan_checked(layer, state, x, out.mean, workspace, how);
+}
+
+template <ProbabilisticLayer L>
+void scan_checked(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
+                  Output<typename L::Scalar>& out, Workspace<typename L::Scalar>& workspace,
+                  Execution how) {
+  out.mean.resize(x.length(), layer.value_dim());
+  out.variance.resize(x.length());
+  out.log_evidence = typename L::Scalar(0);
+  run<true>(layer, state, x, how, workspace,
+            {{out.mean.data(), out.mean.cols(), out.mean.rows()},
+             out.variance.data(),
+             &out.log_evidence});
+}
+
 }  // namespace detail
 
-/// Runs `layer` over `x` from `state`, which is advanced. Returns the mean alone (T x Dv): the fast
-/// path.
+/// What `scan` yields for a layer: `Output` for a probabilistic one, `MeanOutput` for any other.
+template <SequenceLayer L>
+using OutputOf = std::conditional_t<ProbabilisticLayer<L>, Output<typename L::Scalar>,
+                                    MeanOutput<typename L::Scalar>>;
+
+/// Runs `layer` over `x` from `state`, which is advanced, into `out`, which keeps its memory if it
+/// is of the right size: with a workspace that is used again, repeated scans don't allocate.
 /// @throws std::invalid_argument on bad input (see `check_inputs`); the state is then as it was.
+template <SequenceLayer L>
+void scan(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
+          OutputOf<L>& out, Workspace<typename L::Scalar>& workspace, Execution how = {}) {
+  detail::check_call(layer, state, x);
+  detail::scan_checked(layer, state, x, out, workspace, how);
+}
+
+/// As above, for the mean alone (T x Dv): the fast path.
+template <SequenceLayer L>
+void scan_mean(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
+               Matrix<typename L::Scalar>& mean, Workspace<typename L::Scalar>& workspace,
+               Execution how = {}) {
+  detail::check_call(layer, state, x);
+  detail::scan_checked(layer, state, x, mean, workspace, how);
+}
+
+/// Runs `layer` over `x` from `state`, which is advanced, and returns its output.
+/// @throws std::invalid_argument on bad input (see `check_inputs`); the state is then as it was.
+template <SequenceLayer L>
+OutputOf<L> scan(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
+                 Execution how = {}) {
+  OutputOf<L> out;
+  Workspace<typename L::Scalar> workspace;
+  scan(layer, state, x, out, workspace, how);
+  return out;
+}
+
+/// As `scan`, for the mean alone (T x Dv): the fast path.
 template <SequenceLayer L>
 Matrix<typename L::Scalar> scan_mean(const L& layer, typename L::State& state,
                                      const Sequence<typename L::Scalar>& x, Execution how = {}) {
-  using Scalar = typename L::Scalar;
-  detail::check_call(layer, state, x);
-  Matrix<Scalar> mean(x.length(), layer.value_dim());
-  Workspace<Scalar> workspace;
-  detail::run<false>(layer, state, x, how, workspace,
-                     {{mean.data(), mean.cols(), mean.rows()}, nullptr, nullptr});
+  Matrix<typename L::Scalar> mean;
+  Workspace<typename L::Scalar> workspace;
+  scan_mean(layer, state, x, mean, workspace, how);
   return mean;
-}
-
-/// Runs `layer` over `x` from `state`, which is advanced. A probabilistic layer yields `Output`
-/// with variance and evidence, any other `MeanOutput`.
-/// @throws std::invalid_argument on bad input (see `check_inputs`); the state is then as it was.
-template <SequenceLayer L>
-auto scan(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
-          Execution how = {}) {
-  using Scalar = typename L::Scalar;
-  if constexpr (ProbabilisticLayer<L>) {
-    detail::check_call(layer, state, x);
-    Output<Scalar> out{Matrix<Scalar>(x.length(), layer.value_dim()), Vector<Scalar>(x.length()),
-                       Scalar(0)};
-    Workspace<Scalar> workspace;
-    detail::run<true>(layer, state, x, how, workspace,
-                      {{out.mean.data(), out.mean.cols(), out.mean.rows()},
-                       out.variance.data(),
-                       &out.log_evidence});
-    return out;
-  } else {
-    return MeanOutput<Scalar>{scan_mean(layer, state, x, how)};
-  }
 }
 
 }  // namespace seqbayes

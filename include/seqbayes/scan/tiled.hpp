@@ -44,7 +44,7 @@ struct CovarianceDecay {
   void operator()(Index t, Scalar* row) const {
     Eigen::Map<Vector<Scalar, Dk>> factors(row, key_dim);
     if (x.covariance_log_decay.cols() > 1 || (!x.covariance_log_decay.empty() && key_dim == 1)) {
-      factors = exponential<Dk>(x.covariance_log_decay.row(t));
+      exponential(factors, x.covariance_log_decay.row(t));
     } else if (x.covariance_log_decay.empty() && !uniform_memory) {
       factors = Eigen::Map<const Vector<Scalar, Dk>>(memory_decay + (t - first) * key_dim, key_dim);
     } else {
@@ -113,7 +113,7 @@ class TiledScan {
     for (Index i = 0; i < count; ++i) {
       const Token<Scalar> token = x_.token(first + i);
       if constexpr (channel) {
-        row(in_.decay, i) = exponential<Dk>(token.log_decay);
+        exponential(row(in_.decay, i), token.log_decay);
       } else if constexpr (!none) {
         in_.decay.data()[i] = decay_factor<Decay, Dk>(token, layer_.options());
       }
