@@ -1,0 +1,12 @@
+// Widths that the type knows run through the same body and give the same numbers.
+#include <laws/execution.hpp>
+
+namespace laws {
+
+using Layers = Join<Grid<double, 5, 4>, DeltaFamily<double, 5, 4>>;
+
+TEMPLATE_LIST_TEST_CASE("double: static widths equal the reference", "[execution]", Layers) {
+  forms_equal_the_reference_at_any_width<TestType>();
+}
+
+}  // namespace laws
