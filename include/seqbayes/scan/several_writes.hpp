@@ -2,6 +2,8 @@
 /// Several writes a token through one layer: the DeltaProduct construction.
 #pragma once
 
+#include <cassert>
+
 #include <seqbayes/scan/layer.hpp>
 
 namespace seqbayes {
@@ -39,6 +41,8 @@ class SeveralWrites {
   /// As `Layer::step`. The variance is that after the last write; the evidence sums over the
   /// writes.
   StepOutput<Scalar, Dv> step(State& state, const Token<Scalar>& token) const {
+    assert(token.key.size() == Writes * key_dim() && token.value.size() == Writes * value_dim());
+    assert(token.write_strength.size() == Writes);
     StepOutput<Scalar, Dv> out = base_.step(state, write(token, 0));
     for (Index j = 1; j < Writes; ++j) {
       const Scalar evidence = out.log_evidence;
