@@ -1,8 +1,8 @@
 /// @file
 /// The full-covariance gain pass over a tile of tokens (filters.md section 4).
 ///
-/// Tokens are taken in groups of G. With P_0 before a group and decay products A_t (from its start
-/// through t), the predicted covariance at token t of the group is
+/// Tokens are taken in groups of G = `sweep_tokens`. With P_0 before a group and decay products A_t
+/// (from its start through t), the predicted covariance at token t of the group is
 ///
 ///     \hat P_t = A_t P_0 A_t + Delta_t + sum_{s<t} sign_s c_s c_s',    c_s decayed to time t,
 ///
@@ -21,16 +21,9 @@
 
 namespace seqbayes::detail {
 
-/// Tokens, and vectors of lanes, that a covariance sweep takes at once: half the lanes and twice
-/// the tokens of a memory sweep, since a P of 128 x 128 floats doesn't fit the first cache and is
-/// read less often so.
-inline constexpr int covariance_group = 4;
-template <class Scalar>
-inline constexpr int covariance_lanes = sweep_lanes<Scalar> / 2;
-
 template <class Scalar>
 struct FullTile {
-  Buffer<Scalar> blocks;          ///< P, block by block of `covariance_lanes` columns.
+  Buffer<Scalar> blocks;          ///< P, block by block of `sweep_lanes` columns.
   Buffer<Scalar> noise;           ///< Delta, Dk.
   Buffer<Scalar> decays;          ///< a_t of a group's tokens, Dk each.
   Buffer<Scalar> products;        ///< A_t of a group's tokens, Dk each.
@@ -45,8 +38,8 @@ struct FullTile {
 /// the decay is the same for all channels of every token.
 template <class Scalar, int Dk, bool variances, bool uniform>
 class FullGains {
-  static constexpr int G = covariance_group;
-  static constexpr int N = covariance_lanes<Scalar>;
+  static constexpr int G = sweep_tokens;
+  static constexpr int N = sweep_lanes<Scalar>;
   static constexpr std::size_t R = variances ? 2 * G : G;
   using Row = Eigen::Map<Eigen::Array<Scalar, Dk, 1>>;
   using ConstRow = Eigen::Map<const Eigen::Array<Scalar, Dk, 1>>;

@@ -6,8 +6,7 @@
 ///
 /// Both passes are made of it. For memory, a lane is a value column; for the covariance, a column
 /// of P. Each entry is loaded and stored once for U updates and R reads, 2 (U + R) flops, with
-/// accumulators in registers: U = 2, R = 4 fill the 32 vector registers of AVX-512 at N = 4
-/// vectors, the 16 of AVX at N = 2.
+/// accumulators in registers.
 #pragma once
 
 #include <Eigen/Core>
@@ -22,14 +21,16 @@ namespace seqbayes::detail {
 template <class Scalar, int N>
 using Lanes = Eigen::Array<Scalar, N, 1>;
 
-/// Entries of one vector register, and how many vectors of lanes a sweep takes at once.
+/// Entries of one vector register.
 template <class Scalar>
 inline constexpr int vector_width = static_cast<int>(Eigen::internal::packet_traits<Scalar>::size);
-inline constexpr int sweep_vectors = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 4 : 2;
 
-/// Lanes of a sweep, and `width` rounded up to whole ones.
+/// Tokens that a sweep takes at once, and its lanes: U = 4 and R = 8 accumulators and updates of
+/// two vectors fill the 32 registers of AVX-512, of one vector the 16 of AVX.
+inline constexpr int sweep_tokens = 4;
 template <class Scalar>
-inline constexpr int sweep_lanes = sweep_vectors* vector_width<Scalar>;
+inline constexpr int sweep_lanes =
+    (EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 2 : 1) * vector_width<Scalar>;
 
 template <class Scalar, int N>
 auto lanes(Scalar* data) {

@@ -1,8 +1,9 @@
 /// @file
 /// The memory pass over a tile of tokens, given their gains (filters.md sections 2 and 3).
 ///
-/// Tokens are taken in groups of G. With the memory S_0 before a group, decay products A_t (from
-/// the group's start through t) and A_{ts} (after s through t), token t of the group reads
+/// Tokens are taken in groups of G = `sweep_tokens`. With the memory S_0 before a group, decay
+/// products A_t (from the group's start through t) and A_{ts} (after s through t), token t of the
+/// group reads
 ///
 ///     nu_t = y_t - S_0' A_t e_t - sum_{s<t}  (w_s' A_ts e_t) nu_s          (innovation)
 ///     o_t  =       S_0' A_t q_t + sum_{s<=t} (w_s' A_ts q_t) nu_s          (output)
@@ -37,27 +38,29 @@ class Buffer {
   Eigen::Array<Scalar, Eigen::Dynamic, 1> storage_;
 };
 
-/// Tokens that a memory sweep takes at once; a tile holds whole groups, filled up with null tokens.
-inline constexpr int memory_group = 2;
-
-constexpr Index whole_groups(Index tokens, Index group) {
-  return (tokens + group - 1) / group * group;
+/// The tokens of a tile, filled up to whole groups with null tokens that write, read and decay
+/// nothing.
+constexpr Index whole_groups(Index tokens) {
+  return (tokens + sweep_tokens - 1) / sweep_tokens * sweep_tokens;
 }
 
-/// What a tile's memory pass reads, a row a token: decay, gain w, erase key e, query q; Dk wide,
-/// packed.
+/// What the memory pass reads of a tile. Rows are where they lie: in the caller's memory or in a
+/// buffer.
 template <class Scalar>
 struct TileInputs {
-  Buffer<Scalar> decay;             ///< Factors of the memory: 1 or Dk a token.
-  Buffer<Scalar> covariance_decay;  ///< Dk for one token.
-  Buffer<Scalar> gain, erase, query;
+  std::vector<const Scalar*> erase, query;  ///< e_t and q_t, Dk wide; a null token's are 0.
+  std::vector<const Scalar*> value;         ///< y_t, Dv wide; a null token has none.
+  Buffer<Scalar> gain;                      ///< w_t, Dk wide.
+  Buffer<Scalar> decay;                     ///< Factors of the memory: 1 or Dk a token.
+  Buffer<Scalar> covariance_decay;          ///< Dk for one token.
+  Buffer<Scalar> own_erase, own_query, own_value, zeros;
   Buffer<Scalar> innovation_variance, innovation_norm2;
 };
 
 /// Coefficients of one group, shared by all value columns.
 template <class Scalar>
 struct MemoryGroup {
-  static constexpr int G = memory_group;
+  static constexpr int G = sweep_tokens;
   Scalar read_scale[G];  ///< S = read_scale * block at token t, but for the group's own writes.
   Scalar erase_on_gain[G][G];  ///< [t][s]: w_s' A_ts e_t, s < t.
   Scalar query_on_gain[G][G];  ///< [t][s]: w_s' A_ts q_t, s <= t.
@@ -71,8 +74,7 @@ struct MemoryTile {
   std::vector<MemoryGroup<Scalar>> groups;
   Buffer<Scalar> row_scale;  ///< Channel decay: A_G of each group, Dk wide.
   Buffer<Scalar> block, update, reads;
-  Scalar final_scale{};         ///< S = final_scale * block after the last group.
-  bool channel_scales = false;  ///< Whether groups scale the block by `row_scale`.
+  Scalar final_scale{};  ///< S = final_scale * block after the last group.
 };
 
 /// Below this a scalar decay is applied to the block: its inverse scales innovations, harmlessly.
@@ -80,26 +82,30 @@ template <class Scalar>
 inline constexpr Scalar least_lazy_decay = Scalar(1e-6);
 
 /// The coefficients of all groups under a decay of one factor a token (`decay` null: none).
-template <int Dk, class Scalar>
-[[gnu::flatten]] void prepare_groups(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index tokens,
+template <bool predicts, int Dk, class Scalar>
+[[gnu::flatten]] void prepare_groups(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in,
                                      Index key_dim, const Scalar* decay) {
-  constexpr int G = memory_group;
+  constexpr int G = sweep_tokens;
   using Entries = Eigen::Map<const Vector<Scalar, Dk>>;
   Scalar lazy(1);
-  for (Index first = 0; first < tokens; first += G) {
-    MemoryGroup<Scalar>& group = tile.groups[static_cast<std::size_t>(first / G)];
+  std::size_t token = 0;
+  for (MemoryGroup<Scalar>& group : tile.groups) {
     Scalar since[G];  // A_ts
-    for (int t = 0; t < G; ++t) {
-      const Scalar a = decay ? decay[first + t] : Scalar(1);
+    const Scalar* gains = in.gain.data() + Index(token) * key_dim;
+    for (int t = 0; t < G; ++t, ++token) {
+      const Scalar a = decay ? decay[token] : Scalar(1);
       lazy *= a;
       group.read_scale[t] = lazy;
-      const Entries e(in.erase.data() + (first + t) * key_dim, key_dim);
-      const Entries q(in.query.data() + (first + t) * key_dim, key_dim);
+      const Entries q(in.query[token], key_dim);
       since[t] = Scalar(1);
       for (int s = 0; s <= t; ++s) {
-        if (s < t) since[s] *= a;
-        const Entries w(in.gain.data() + (first + s) * key_dim, key_dim);
-        if (s < t) group.erase_on_gain[t][s] = since[s] * w.dot(e);
+        const Entries w(gains + s * key_dim, key_dim);
+        if (s < t) {
+          since[s] *= a;
+          if (predicts) {
+            group.erase_on_gain[t][s] = since[s] * w.dot(Entries(in.erase[token], key_dim));
+          }
+        }
         group.query_on_gain[t][s] = since[s] * w.dot(q);
       }
     }
@@ -111,25 +117,30 @@ template <int Dk, class Scalar>
   tile.final_scale = lazy;
 }
 
-/// The same under one decay a channel, `decay` Dk wide: rows of w, e and q take their A in place.
-template <int Dk, class Scalar>
+/// The same under one decay a channel, `decay` Dk wide: gains take A_Gs, e and q take A_t in the
+/// buffers that hold them.
+template <bool predicts, int Dk, class Scalar>
 [[gnu::flatten]] void prepare_channel_groups(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in,
-                                             Index tokens, Index key_dim, const Scalar* decay) {
-  constexpr int G = memory_group;
+                                             Index key_dim, const Scalar* decay) {
+  constexpr int G = sweep_tokens;
   using Entries = Eigen::Map<Eigen::Array<Scalar, Dk, 1>>;
-  using Factors = Eigen::Map<const Eigen::Array<Scalar, Dk, 1>>;
-  for (Index first = 0; first < tokens; first += G) {
-    MemoryGroup<Scalar>& group = tile.groups[static_cast<std::size_t>(first / G)];
-    Entries all(tile.row_scale.data() + first / G * key_dim, key_dim);
-    for (int t = 0; t < G; ++t) {
-      const Factors a(decay + (first + t) * key_dim, key_dim);
-      Entries e(in.erase.data() + (first + t) * key_dim, key_dim);
-      Entries q(in.query.data() + (first + t) * key_dim, key_dim);
+  const auto row = [key_dim](Scalar* data, Index i) {
+    return Entries(data + i * key_dim, key_dim);
+  };
+  Index token = 0;
+  for (std::size_t g = 0; g < tile.groups.size(); ++g) {
+    MemoryGroup<Scalar>& group = tile.groups[g];
+    Entries all = row(tile.row_scale.data(), Index(g));
+    const Index first = token;
+    for (int t = 0; t < G; ++t, ++token) {
+      const Eigen::Map<const Eigen::Array<Scalar, Dk, 1>> a(decay + token * key_dim, key_dim);
+      Entries q = row(in.own_query.data(), token);
+      Entries e = row(predicts ? in.own_erase.data() : in.own_query.data(), token);
       for (int s = 0; s <= t; ++s) {
-        Entries w(in.gain.data() + (first + s) * key_dim, key_dim);
+        Entries w = row(in.gain.data(), first + s);
         if (s < t) {
           w *= a;
-          group.erase_on_gain[t][s] = (w * e).sum();
+          if (predicts) group.erase_on_gain[t][s] = (w * e).sum();
         }
         group.query_on_gain[t][s] = (w * q).sum();
       }
@@ -138,8 +149,8 @@ template <int Dk, class Scalar>
       } else {
         all *= a;
       }
-      e *= all;
       q *= all;
+      if (predicts) e *= all;
       group.read_scale[t] = group.write_scale[t] = Scalar(1);
     }
     group.rescale = true;
@@ -147,51 +158,51 @@ template <int Dk, class Scalar>
   tile.final_scale = Scalar(1);
 }
 
-/// Rows of the output, T x Dv; each holds its y until it gets its o.
+/// Entries first to first + width - 1 of a row as N lanes, and back.
+template <int N, class Scalar>
+void load_lanes(const Scalar* row, Index first, Index width, Lanes<Scalar, N>& x) {
+  if (width == N) {
+    x = Eigen::Map<const Lanes<Scalar, N>>(row + first);
+  } else {
+    for (Index j = 0; j < N; ++j) x[j] = j < width ? row[first + j] : Scalar(0);
+  }
+}
+template <int N, class Scalar>
+void store_lanes(Scalar* row, Index first, Index width, const Lanes<Scalar, N>& x) {
+  if (width == N) {
+    Eigen::Map<Lanes<Scalar, N>> whole(row + first);
+    whole = x;
+  } else {
+    for (Index j = 0; j < width; ++j) row[first + j] = x[j];
+  }
+}
+
+/// Rows of the output, T x Dv.
 template <class Scalar>
 struct OutputRows {
   Scalar* data;
   Index stride;
-  Index count;  ///< Rows; a null token has none.
+  Index count;
 
-  template <int N>
-  void load(Index t, Index first, Index width, Lanes<Scalar, N>& y) const {
-    if (t >= count) {
-      y.setZero();
-    } else {
-      const Scalar* row = data + t * stride + first;
-      if (width == N) {
-        y = Eigen::Map<const Lanes<Scalar, N>>(row);
-      } else {
-        y.setZero();
-        y.head(width) = Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(row, width);
-      }
-    }
-  }
-  template <int N>
-  void store(Index t, Index first, Index width, const Lanes<Scalar, N>& o) const {
-    if (t >= count) return;
-    Scalar* row = data + t * stride + first;
-    if (width == N) {
-      Eigen::Map<Lanes<Scalar, N>> whole(row);
-      whole = o;
-    } else {
-      Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>(row, width) = o.head(width);
-    }
-  }
+  Scalar* row(Index t) const { return data + t * stride; }
 };
 
-/// Innovations and outputs of one group for value columns `first` to `first + width - 1`. `reads`
-/// holds block' q_t, then (if the model predicts) block' e_t. Leaves the innovations, scaled for
-/// the block.
+/// Innovations and outputs of the group at token t0, for value columns `first` to `first + width -
+/// 1`. `reads` holds block' q_t, then (if the model predicts) block' e_t. Leaves the innovations,
+/// scaled for the block, in `update`.
 template <bool predicts, int N, class Scalar>
-[[gnu::flatten]] void solve_group(const MemoryGroup<Scalar>& group, const Scalar* reads,
-                                  Scalar* update, const OutputRows<Scalar>& rows, Index t0,
-                                  Index first, Index width, Scalar* norm2) {
-  constexpr int G = memory_group;
+[[gnu::flatten]] void solve_group(const MemoryGroup<Scalar>& group, const TileInputs<Scalar>& in,
+                                  const Scalar* reads, Scalar* update,
+                                  const OutputRows<Scalar>& out, Index t0, Index first, Index width,
+                                  Scalar* norm2) {
+  constexpr int G = sweep_tokens;
   Lanes<Scalar, N> nu[G];
   for (int t = 0; t < G; ++t) {
-    rows.load(t0 + t, first, width, nu[t]);
+    if (t0 + t >= out.count) {
+      nu[t].setZero();
+      continue;
+    }
+    load_lanes<N>(in.value[static_cast<std::size_t>(t0 + t)], first, width, nu[t]);
     if constexpr (predicts) {
       nu[t] -= lanes<const Scalar, N>(reads + (G + t) * N) * group.read_scale[t];
       for (int s = 0; s < t; ++s) nu[t] -= nu[s] * group.erase_on_gain[t][s];
@@ -199,70 +210,53 @@ template <bool predicts, int N, class Scalar>
     if (norm2) norm2[t0 + t] += nu[t].square().sum();
     Lanes<Scalar, N> o = lanes<const Scalar, N>(reads + t * N) * group.read_scale[t];
     for (int s = 0; s <= t; ++s) o += nu[s] * group.query_on_gain[t][s];
-    rows.store(t0 + t, first, width, o);
+    store_lanes<N>(out.row(t0 + t), first, width, o);
   }
   for (int s = 0; s < G; ++s) lanes<Scalar, N>(update + s * N) = nu[s] * group.write_scale[s];
 }
 
-/// Runs `tokens` (whole groups) over N value columns of `mean` (Dk x Dv, row-major).
-template <bool predicts, Scaling scaling, int N, class Scalar>
-void run_columns(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index tokens, Index key_dim,
-                 Scalar* mean, Index mean_stride, const OutputRows<Scalar>& rows, Index first,
-                 Index width, Scalar* norm2) {
-  constexpr std::size_t G = memory_group;
+/// Runs a tile over N value columns of `mean` (Dk x Dv, row-major, `stride` from row to row).
+template <bool predicts, Scaling scaling, bool channel, int N, class Scalar>
+void run_columns(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index key_dim, Scalar* mean,
+                 Index stride, const OutputRows<Scalar>& out, Index first, Index width,
+                 Scalar* norm2) {
+  constexpr std::size_t G = sweep_tokens;
   constexpr std::size_t R = predicts ? 2 * G : G;
   Scalar* block = tile.block.reserve(key_dim * N);
-  Scalar* update = tile.update.reserve(static_cast<Index>(G) * N);
-  Scalar* reads = tile.reads.reserve(static_cast<Index>(R) * N);
-  load_block<N>(block, mean, key_dim, mean_stride, first, width);
+  Scalar* update = tile.update.reserve(Index(G) * N);
+  Scalar* reads = tile.reads.reserve(Index(R) * N);
+  load_block<N>(block, mean, key_dim, stride, first, width);
 
-  const auto write_rows = [&](Index t) {
+  const auto write_rows = [&](std::size_t g) {
     std::array<const Scalar*, G> w;
-    for (std::size_t s = 0; s < G; ++s) w[s] = in.gain.data() + (t + Index(s)) * key_dim;
+    for (std::size_t s = 0; s < G; ++s) w[s] = in.gain.data() + Index(g * G + s) * key_dim;
     return w;
   };
-  const auto read_rows = [&](Index t) {
+  const auto read_rows = [&](std::size_t g) {
     std::array<const Scalar*, R> e;
-    for (std::size_t s = 0; s < G; ++s) e[s] = in.query.data() + (t + Index(s)) * key_dim;
-    for (std::size_t s = G; s < R; ++s) e[s] = in.erase.data() + (t + Index(s - G)) * key_dim;
+    for (std::size_t s = 0; s < G; ++s) {
+      e[s] = in.query[g * G + s];
+      if constexpr (predicts) e[G + s] = in.erase[g * G + s];
+    }
     return e;
   };
-  std::fill_n(update, G * N, Scalar(0));
+  std::fill_n(update, Index(G) * N, Scalar(0));
   sweep<Scaling::none, N>(block, key_dim, write_rows(0), {update, N}, read_rows(0), {reads, N}, {});
-  for (Index t = 0; t < tokens; t += Index(G)) {
-    const MemoryGroup<Scalar>& group = tile.groups[static_cast<std::size_t>(t) / G];
-    solve_group<predicts, N>(group, reads, update, rows, t, first, width, norm2);
-    const auto next = read_rows(t + Index(G) < tokens ? t + Index(G) : t);
+  for (std::size_t g = 0; g < tile.groups.size(); ++g) {
+    const MemoryGroup<Scalar>& group = tile.groups[g];
+    solve_group<predicts, N>(group, in, reads, update, out, Index(g * G), first, width, norm2);
+    const auto next = read_rows(g + 1 < tile.groups.size() ? g + 1 : g);
     if (scaling != Scaling::none && group.rescale) {
       const Scales<Scalar> scales =
-          tile.channel_scales ? Scales<Scalar>{tile.row_scale.data() + t / Index(G) * key_dim, 1}
-                              : Scales<Scalar>{&group.block_scale, 0};
-      sweep<Scaling::rows, N>(block, key_dim, write_rows(t), {update, N}, next, {reads, N}, scales);
+          channel ? Scales<Scalar>{tile.row_scale.data() + Index(g) * key_dim, 1}
+                  : Scales<Scalar>{&group.block_scale, 0};
+      sweep<scaling, N>(block, key_dim, write_rows(g), {update, N}, next, {reads, N}, scales);
     } else {
-      sweep<Scaling::none, N>(block, key_dim, write_rows(t), {update, N}, next, {reads, N}, {});
+      sweep<Scaling::none, N>(block, key_dim, write_rows(g), {update, N}, next, {reads, N}, {});
     }
   }
   for (Index i = 0; i < key_dim; ++i) lanes<Scalar, N>(block + i * N) *= tile.final_scale;
-  store_block<N>(block, mean, key_dim, mean_stride, first, width);
-}
-
-/// Calls f.operator()<N>(first, count) for blocks of columns, N lanes each, until `width` is
-/// covered.
-template <class Scalar, int Width, class F>
-void for_each_block(Index width, F&& f) {
-  constexpr int unit = vector_width<Scalar>;
-  constexpr int most = sweep_vectors;
-  Index first = 0;
-  const auto cover = [&]<int N>(std::integral_constant<int, N>, Index least) {
-    if constexpr (Width == Eigen::Dynamic || Width > N / 2 || N == unit) {
-      for (; width - first > least; first += N) {
-        f.template operator()<N>(first, std::min<Index>(N, width - first));
-      }
-    }
-  };
-  if constexpr (most == 4) cover(std::integral_constant<int, 4 * unit>(), 2 * unit);
-  cover(std::integral_constant<int, 2 * unit>(), unit);
-  cover(std::integral_constant<int, unit>(), 0);
+  store_block<N>(block, mean, key_dim, stride, first, width);
 }
 
 }  // namespace seqbayes::detail

@@ -57,7 +57,7 @@ void run(const L& layer, typename L::State& state, const Sequence<typename L::Sc
   for (Index t = 0; t < x.length(); ++t) {
     const Token<Scalar> token = x.token(t);
     const auto store = [&](const auto& mean) {
-      Eigen::Map<Vector<Scalar>>(out.mean.data + t * out.mean.stride, mean.size()) = mean;
+      Eigen::Map<Vector<Scalar>>(out.mean.row(t), mean.size()) = mean;
     };
     if constexpr (probabilistic) {
       const auto y = layer.step(state, token);

@@ -82,56 +82,82 @@ class TiledScan {
     for (Index first = 0; first < x_.length(); first += tile) {
       const Index count = std::min(tile, x_.length() - first);
       reserve(count);
-      load(first, count, out);
+      for (Index i = 0; i < count; ++i) load(first, i);
+      for (Index i = count; i < padded_; ++i) load_null(i);
       gains(first, count, out);
       write_and_read(first, count, out);
     }
   }
 
  private:
+  /// Whether a row of the model's can be read where the caller has it.
+  template <class Row>
+  static constexpr bool in_place = has_direct_access<std::remove_cvref_t<Row>>;
+
   void reserve(Index count) {
-    padded_ = whole_groups(count, std::max(memory_group, covariance_group));
+    padded_ = whole_groups(count);
+    const auto padded = static_cast<std::size_t>(padded_);
+    in_.erase.resize(padded);
+    in_.query.resize(padded);
+    in_.value.resize(padded);
+    memory_.groups.resize(padded / sweep_tokens);
     in_.decay.reserve(padded_ * (channel ? dk_ : 1));
     in_.covariance_decay.reserve(dk_);
     in_.gain.reserve(padded_ * dk_);
-    in_.erase.reserve(padded_ * dk_);
-    in_.query.reserve(padded_ * dk_);
+    in_.own_erase.reserve(padded_ * dk_);
+    in_.own_query.reserve(padded_ * dk_);
+    in_.own_value.reserve(padded_ * dv_);
     in_.innovation_variance.reserve(padded_);
     in_.innovation_norm2.reserve(padded_);
-    memory_.groups.resize(static_cast<std::size_t>(padded_ / memory_group));
-    if (channel) memory_.row_scale.reserve(padded_ / memory_group * dk_);
+    if (channel) memory_.row_scale.reserve(padded_ / sweep_tokens * dk_);
+    std::fill_n(in_.zeros.reserve(dk_), dk_, Scalar(0));
   }
 
-  template <class Row = Vector<Scalar, Dk>>
-  Eigen::Map<Row> row(Buffer<Scalar>& buffer, Index i) {
-    return Eigen::Map<Row>(buffer.data() + i * dk_, dk_);
+  Eigen::Map<Vector<Scalar, Dk>> row(Buffer<Scalar>& buffer, Index i) {
+    return Eigen::Map<Vector<Scalar, Dk>>(buffer.data() + i * dk_, dk_);
   }
 
-  /// Decay factors, erase keys, queries and (into the output) what is written; null tokens at the
-  /// end.
-  [[gnu::flatten]] void load(Index first, Index count, const Results<Scalar>& out) {
-    for (Index i = 0; i < count; ++i) {
-      const Token<Scalar> token = x_.token(first + i);
-      if constexpr (channel) {
-        exponential(row(in_.decay, i), token.log_decay);
-      } else if constexpr (!none) {
-        in_.decay.data()[i] = decay_factor<Decay, Dk>(token, layer_.options());
-      }
-      if constexpr (predicts) row(in_.erase, i) = Model::template erase<Dk>(token);
-      row(in_.query, i) = token.query.template vector<Dk>();
-      Eigen::Map<Vector<Scalar, Dv>>(out.mean.data + (first + i) * out.mean.stride, dv_) =
-          Model::template written<Dv>(token);
+  /// Where token i's row of the model's lies: in place, or in a row of `own`.
+  template <int Width, bool copy, class Row>
+  const Scalar* placed(const Row& row, Buffer<Scalar>& own, Index i) {
+    if constexpr (in_place<Row> && !copy) {
+      return row.data();
+    } else {
+      Scalar* data = own.data() + i * row.size();
+      Eigen::Map<Vector<Scalar, Width>>(data, row.size()) = row;
+      return data;
     }
-    for (Index i = count; i < padded_; ++i) {
-      if constexpr (channel) {
-        row(in_.decay, i).setOnes();
-      } else {
-        in_.decay.data()[i] = Scalar(1);
-      }
-      row(in_.gain, i).setZero();
-      row(in_.erase, i).setZero();
-      row(in_.query, i).setZero();
+  }
+
+  /// Decay factors, erase key, query and what is written of token i.
+  [[gnu::flatten]] void load(Index first, Index i) {
+    const Token<Scalar> token = x_.token(first + i);
+    const auto at = static_cast<std::size_t>(i);
+    if constexpr (channel) {
+      exponential(row(in_.decay, i), token.log_decay);
+    } else if constexpr (!none) {
+      in_.decay.data()[i] = decay_factor<Decay, Dk>(token, layer_.options());
     }
+    if constexpr (predicts) {
+      in_.erase[at] = placed<Dk, channel>(Model::template erase<Dk>(token), in_.own_erase, i);
+    }
+    in_.query[at] = placed<Dk, channel>(token.query.template vector<Dk>(), in_.own_query, i);
+    in_.value[at] = placed<Dv, false>(Model::template written<Dv>(token), in_.own_value, i);
+  }
+
+  void load_null(Index i) {
+    const auto at = static_cast<std::size_t>(i);
+    if constexpr (channel) {
+      row(in_.decay, i).setOnes();
+      row(in_.own_erase, i).setZero();
+      row(in_.own_query, i).setZero();
+    } else {
+      in_.decay.data()[i] = Scalar(1);
+    }
+    row(in_.gain, i).setZero();
+    in_.erase[at] = channel ? in_.own_erase.data() + i * dk_ : in_.zeros.data();
+    in_.query[at] = channel ? in_.own_query.data() + i * dk_ : in_.zeros.data();
+    in_.value[at] = nullptr;
   }
 
   void gains(Index first, Index count, const Results<Scalar>& out) {
@@ -171,21 +197,29 @@ class TiledScan {
   }
 
   void write_and_read(Index first, Index count, const Results<Scalar>& out) {
-    const Index tokens = whole_groups(count, memory_group);
-    memory_.channel_scales = channel;
     if constexpr (channel) {
-      prepare_channel_groups<Dk>(memory_, in_, tokens, dk_, in_.decay.data());
+      prepare_channel_groups<predicts, Dk>(memory_, in_, dk_, in_.decay.data());
     } else {
-      prepare_groups<Dk>(memory_, in_, tokens, dk_, none ? nullptr : in_.decay.data());
+      prepare_groups<predicts, Dk>(memory_, in_, dk_, none ? nullptr : in_.decay.data());
     }
     Scalar* norm2 = probabilistic ? in_.innovation_norm2.data() : nullptr;
-    if (norm2) std::fill_n(norm2, tokens, Scalar(0));
-    const OutputRows<Scalar> rows{out.mean.data + first * out.mean.stride, out.mean.stride, count};
+    if (norm2) std::fill_n(norm2, padded_, Scalar(0));
+    const OutputRows<Scalar> rows{out.mean.row(first), out.mean.stride, count};
     constexpr Scaling scaling = none ? Scaling::none : Scaling::rows;
-    for_each_block<Scalar, Dv>(dv_, [&]<int N>(Index column, Index width) {
-      run_columns<predicts, scaling, N>(memory_, in_, tokens, dk_, state_.mean.data(), dv_, rows,
-                                        column, width, norm2);
-    });
+    const auto columns = [&]<int N>(std::integral_constant<int, N>, Index at) {
+      run_columns<predicts, scaling, channel, N>(memory_, in_, dk_, state_.mean.data(), dv_, rows,
+                                                 at, std::min<Index>(N, dv_ - at), norm2);
+    };
+    // Whole sweeps, and one of a single vector where that holds what is left.
+    constexpr int N = sweep_lanes<Scalar>;
+    constexpr int unit = vector_width<Scalar>;
+    for (Index at = 0; at < dv_; at += N) {
+      if (dv_ - at > unit) {
+        columns(std::integral_constant<int, N>(), at);
+      } else {
+        columns(std::integral_constant<int, unit>(), at);
+      }
+    }
     if constexpr (probabilistic) {
       for (Index i = 0; i < count; ++i) {
         *out.log_evidence += log_density<Scalar>(norm2[i], in_.innovation_variance.data()[i], dv_);
