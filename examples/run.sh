@@ -1,10 +1,9 @@
 #!/usr/bin/env bash
-# Builds the example program inspect_stream, runs it on a recorded stream and shows report.html.
+# Builds the example program inspect_stream, runs it on a recorded stream and opens its report.
 # Arguments go to the program; without a file among them it reads the stream shipped here.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/examples
-report=$PWD/report.html
 stream=$root/examples/data/stream_niah_multikey_512.layer3.safetensors
 source "$root/cmake/setup.sh"
 
@@ -16,11 +15,9 @@ cmake --build "$build" --target inspect_stream
 for argument in "$@"; do
   if [[ -f $argument ]]; then stream=; fi
 done
-"$build/examples/inspect_stream" ${stream:+"$stream"} "$@"
+"$build/examples/inspect_stream" ${stream:+"$stream"} "$@" | tee "$build/output.txt"
 
-if [[ -f $report ]]; then
-  echo "Report: $report"
-  if [[ -n ${DISPLAY:-}${WAYLAND_DISPLAY:-} ]] && command -v xdg-open >/dev/null; then
-    xdg-open "$report"
-  fi
+report=$(sed -n 's/^Report: //p' "$build/output.txt")
+if [[ -f $report && -n ${DISPLAY:-}${WAYLAND_DISPLAY:-} ]] && command -v xdg-open >/dev/null; then
+  xdg-open "$report"
 fi

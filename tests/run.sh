@@ -6,8 +6,8 @@ preset=${1:-default}
 source "$root/cmake/setup.sh"
 
 install_packages "${packages_build[@]}" "${packages_tests[@]}" "${packages_examples[@]}"
-if [[ $preset == clang ]]; then
-  install_packages clang
+if [[ $preset != default ]]; then
+  install_packages "${packages_clang[@]}"
 fi
 
 cd "$root"
