@@ -1,0 +1,37 @@
+// The law of other scalar types: each layer runs through `step` and `scan` with them and agrees
+// with the reference.
+#pragma once
+
+#include <laws/layers.hpp>
+#include <laws/run.hpp>
+
+namespace laws {
+
+/// Whatever its precision, a layer agrees with the reference to that of long double or its own.
+template <class Layer>
+void scalar_agrees_with_the_reference() {
+  using Scalar = typename Layer::Scalar;
+  Setup<double> setup{3, 2, 1.25};
+  setup.input_variance = 0.5;
+  const auto layer = make<Layer>(setup);
+  const double unit =
+      std::max(rounding_unit<Scalar>(), double(std::numeric_limits<Real>::epsilon()));
+  for (const Hardship& hard : hardships()) {
+    INFO(describe(layer) << ", " << hard.name);
+    Draw draw(73);
+    auto stream = draw_stream(layer.inputs(), 29, 75);
+    hard.apply(stream.fields, layer.inputs(), draw);
+    const auto x = stream.template as<Scalar>();
+    const auto start = some_state(layer);
+    const auto want = reference_for(layer, setup, start, stream);
+    const Bounds bounds = rounding_bounds(want, unit);
+    auto state = start;
+    check_close(run_steps(layer, state, x.view()), want.run, bounds);
+    for (const Execution how : {Execution(), Execution::chunked(5)}) {
+      state = start;
+      check_close(run(layer, state, x.view(), how), want.run, bounds);
+    }
+  }
+}
+
+}  // namespace laws
