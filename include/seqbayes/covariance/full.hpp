@@ -3,37 +3,9 @@
 #pragma once
 
 #include <seqbayes/covariance/policy.hpp>
+#include <seqbayes/memory/columns.hpp>
 
 namespace seqbayes {
-
-namespace detail {
-
-/// P <- D P D. The product of the two factors is taken first: it commutes, so P stays exactly
-/// symmetric.
-template <class Covariance, class Vector>
-void decay_both_sides(Covariance& p, const Vector& decay) {
-  for (Index i = 0; i < p.rows(); ++i) {
-    p.row(i).array() *= (decay * decay[i]).transpose().array();
-  }
-}
-
-/// P <- P + sign c c', exactly symmetric for the same reason.
-template <class Covariance, class Vector>
-void add_outer(Covariance& p, const Vector& c, const typename Vector::Scalar& sign) {
-  using Scalar = typename Vector::Scalar;
-  for (Index i = 0; i < p.rows(); ++i) p.row(i) += (c * Scalar(sign * c[i])).transpose();
-}
-
-/// P x, row by row.
-template <class Covariance, class Vector>
-auto times(const Covariance& p, const Vector& x) {
-  using Result = typename Vector::PlainObject;
-  Result y = Result::Zero(x.size());
-  for (Index i = 0; i < p.rows(); ++i) y += p.row(i).transpose() * x[i];  // P is symmetric
-  return y;
-}
-
-}  // namespace detail
 
 /// All of P: \hat P = D P D + Omega, s = r + k' \hat P k, kappa = \hat P k / s,
 /// P = \hat P - s kappa kappa' (filters.md section 1).
@@ -74,28 +46,34 @@ struct FullCovariance {
     const auto k = token.key.template vector<Dk>();
     const Scalar r = token.observation_noise[0];
     auto p = detail::sized<Dk, Dk>(stored);
-    detail::decay_both_sides(p, decay);
-    detail::add_field<Dk>(p.diagonal(), token.process_noise);
+    Vector<Scalar, Dk> z(k.size());  // \hat P k
+    gain = decay.cwiseProduct(k);
+    detail::read(p, gain, z);
+    z = z.cwiseProduct(decay);
+    detail::add_scaled_field<Dk>(z, token.process_noise, k);
 
-    Vector<Scalar, Dk> z = detail::times(p, k);
-    const Scalar along = k.dot(z);
-    if (along < Scalar(0)) {
-      z = k * Scalar(sqrt(Scalar(-along)) / k.squaredNorm());
-      detail::add_outer(p, z, Scalar(1));
+    Scalar s = r;
+    Scalar sign(-1);
+    if (const Scalar along = k.dot(z); along < Scalar(0)) {
       gain.setZero();
-      return r;
+      z = k * Scalar(sqrt(Scalar(-along)) / k.squaredNorm());
+      sign = Scalar(1);
+    } else {
+      s += along;
+      gain = z / s;
+      z /= Scalar(sqrt(s));
     }
-    const Scalar s = r + along;
-    gain = z / s;
-    z /= Scalar(sqrt(s));
-    detail::add_outer(p, z, Scalar(-1));
+    detail::decay_and_add_outer(p, decay, z, sign);
+    detail::add_field<Dk>(p.diagonal(), token.process_noise);
     return s;
   }
 
   template <int Dk, class Scalar, class Options, class Stored>
   static Scalar variance(const Options&, const Token<Scalar>& token, const Stored& stored) {
     const auto q = token.query.template vector<Dk>();
-    return q.dot(detail::times(detail::sized<Dk, Dk>(stored), q));
+    Vector<Scalar, Dk> covered(q.size());
+    detail::read(detail::sized<Dk, Dk>(stored), q, covered);
+    return q.dot(covered);
   }
 };
 

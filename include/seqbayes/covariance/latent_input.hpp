@@ -74,9 +74,8 @@ struct AccumulatedCovariance {
     const Scalar r = token.observation_noise[0];
     const Scalar rho = r / (Scalar(1) + r / options.input_variance);
     auto p = detail::sized<Dk, Dk>(stored);
-    detail::decay_both_sides(p, decay);
     gain = token.key.template vector<Dk>() * Scalar(sqrt(rho));
-    detail::add_outer(p, gain, Scalar(1));
+    detail::decay_and_add_outer(p, decay, gain, Scalar(1));
     UntrackedInput::gain<Dk>(options, token, decay, Empty(), gain);
     return options.input_variance + r;
   }

@@ -61,18 +61,6 @@ auto decay_factor(const Token<Scalar>& token, [[maybe_unused]] const Options& op
   }
 }
 
-template <class Rows>
-void decay_rows(Rows&, UnitFactor) {}
-
-template <class Rows, class Scalar>
-requires std::is_same_v<Scalar, typename Rows::Scalar>
-void decay_rows(Rows& rows, const Scalar& factor) { rows *= factor; }
-
-template <class Rows, class Scalar, int Dk>
-void decay_rows(Rows& rows, const Vector<Scalar, Dk>& factor) {
-  rows.array().colwise() *= factor.array();
-}
-
 template <int Dk, class Scalar>
 Vector<Scalar, Dk> spread(UnitFactor, Index key_dim) {
   return Vector<Scalar, Dk>::Ones(key_dim);
@@ -93,6 +81,16 @@ void add_field(Entries&& x, const RowView<Scalar>& field) {
     x.array() += field[0];
   } else {
     x += field.template vector<Dk>();
+  }
+}
+
+/// x += field * y, for a field of width 1 or Dk.
+template <int Dk, class Entries, class Scalar, class Y>
+void add_scaled_field(Entries& x, const RowView<Scalar>& field, const Y& y) {
+  if (field.size() == 1) {
+    x += y * field[0];
+  } else {
+    x += field.template vector<Dk>().cwiseProduct(y);
   }
 }
 

@@ -155,9 +155,8 @@ class Layer {
     // The covariance meets the mean here, and nowhere else.
     const Scalar s = gain_of(state, token, decay, gain);
     auto memory = detail::sized<Dk, Dv>(state.mean);
-    const auto innovation = detail::decay_and_write<Model>(memory, decay, gain, token);
-    mean = detail::read(memory, token.query.template vector<Dk>());
-    return {s, innovation.squaredNorm()};
+    mean.resize(value_dim());
+    return {s, detail::write_and_read<Model>(memory, decay, gain, token, mean)};
   }
 
   template <class Factor>

@@ -1,0 +1,92 @@
+/// @file
+/// Products of one token with a row-major state matrix: what `step` is made of.
+///
+/// A step is bound by the traffic of the state, not by arithmetic: one pass reads it, one updates
+/// and reads it. Each pass takes a few vectors of columns at a time, with their sums in registers.
+#pragma once
+
+#include <array>
+
+#include <seqbayes/memory/sweep.hpp>
+
+namespace seqbayes::detail {
+
+/// Columns taken at once: 4 chains of additions hide their latency.
+template <class Scalar>
+inline constexpr int columns_at_once =
+    std::is_floating_point_v<Scalar> ? 4 * vector_width<Scalar> : 4;
+
+/// Calls f.operator()<N>(first, width) over `columns` columns: N = `columns_at_once` where there
+/// are as many, `Eigen::Dynamic` for the rest.
+template <class Scalar, class F>
+void for_each_columns(Index columns, const F& f) {
+  constexpr int N = columns_at_once<Scalar>;
+  Index first = 0;
+  for (; first + N <= columns; first += N) f.template operator()<N>(first, N);
+  if (first < columns) f.template operator()<Eigen::Dynamic>(first, columns - first);
+}
+
+/// A few entries of a row, on the stack.
+template <class Scalar, int N>
+using RowPart = Eigen::Array<Scalar, N, 1, Eigen::ColMajor,
+                             N == Eigen::Dynamic ? columns_at_once<Scalar> : N, 1>;
+
+/// out = M' x for a row-major M.
+template <class Matrix, class X, class Out>
+[[gnu::flatten]] void read(const Matrix& m, const X& x, Out& out) {
+  using Scalar = typename Matrix::Scalar;
+  for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
+    using Part = Eigen::Map<const RowPart<Scalar, N>>;
+    RowPart<Scalar, N> sum = RowPart<Scalar, N>::Zero(width);
+    const Scalar* row = m.data() + first;
+    for (Index i = 0; i < m.rows(); ++i, row += m.cols()) sum += Part(row, width) * Scalar(x[i]);
+    out.segment(first, width) = sum.matrix();
+  });
+}
+
+/// M <- Diag(scale) M + w y', then out = M' x: one pass. `scale` is one factor or one a row.
+template <class Matrix, class Scale, class W, class Y, class X, class Out>
+[[gnu::flatten]] void update_and_read(Matrix& m, const Scale& scale, const W& w, const Y& y,
+                                      const X& x, Out& out) {
+  using Scalar = typename Matrix::Scalar;
+  for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
+    using Part = Eigen::Map<RowPart<Scalar, N>>;
+    const RowPart<Scalar, N> write = y.segment(first, width).array();
+    RowPart<Scalar, N> sum = RowPart<Scalar, N>::Zero(width);
+    Scalar* row = m.data() + first;
+    for (Index i = 0; i < m.rows(); ++i, row += m.cols()) {
+      Part part(row, width);
+      const RowPart<Scalar, N> updated = part * scale[i] + write * Scalar(w[i]);
+      part = updated;
+      sum += updated * Scalar(x[i]);
+    }
+    out.segment(first, width) = sum.matrix();
+  });
+}
+
+/// P <- D P D + sign c c' for a square P: exactly symmetric, since the products of two factors,
+/// which commute, are taken first.
+template <class Matrix, class Decay, class C>
+[[gnu::flatten]] void decay_and_add_outer(Matrix& p, const Decay& decay, const C& c,
+                                          const typename Matrix::Scalar& sign) {
+  using Scalar = typename Matrix::Scalar;
+  for_each_columns<Scalar>(p.cols(), [&]<int N>(Index first, Index width) {
+    using Part = Eigen::Map<RowPart<Scalar, N>>;
+    const RowPart<Scalar, N> column_decay = decay.segment(first, width).array();
+    const RowPart<Scalar, N> column_c = c.segment(first, width).array();
+    Scalar* row = p.data() + first;
+    for (Index i = 0; i < p.rows(); ++i, row += p.cols()) {
+      Part part(row, width);
+      part = part * (column_decay * Scalar(decay[i])) + column_c * Scalar(sign * c[i]);
+    }
+  });
+}
+
+/// The same factor for every row.
+template <class Scalar>
+struct SameFactor {
+  Scalar factor;
+  const Scalar& operator[](Index) const { return factor; }
+};
+
+}  // namespace seqbayes::detail
