@@ -12,6 +12,10 @@ endif()
 
 # The widest vectors of this machine; both g++ and clang hold back to 256 bits unless told.
 add_library(seqbayes_native INTERFACE)
+# g++ 12 warns of its own AVX-512 intrinsics (GCC bug 105593).
+target_compile_options(
+  seqbayes_native
+  INTERFACE "$<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized>")
 foreach(flag -march=native -mprefer-vector-width=512)
   string(MAKE_C_IDENTIFIER "SEQBAYES_HAVE${flag}" have)
   check_cxx_compiler_flag(${flag} ${have})

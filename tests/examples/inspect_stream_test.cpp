@@ -1,5 +1,5 @@
 // Runs the built example program as a user would, on good and on broken files.
-// PROGRAM and SHIPPED_STREAM are set in examples/CMakeLists.txt.
+// PROGRAM and SHIPPED_STREAM are set in tests/CMakeLists.txt.
 #include <sys/wait.h>
 
 #include <Eigen/Cholesky>
