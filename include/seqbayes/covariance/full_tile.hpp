@@ -72,7 +72,7 @@ class FullGains {
     scale_ = Scalar(1);
     for (int s = 0; s < G; ++s) update(s).setZero();
     prepare(x, first, count, 0, decay_of);
-    sweep_all(Scaling::none);
+    sweep_all(false);
     for (Index t = 0; t < count; t += G) {
       for (int j = 0; j < G; ++j) {
         if (t + j < count) {
@@ -81,9 +81,9 @@ class FullGains {
           update(j).setZero();
         }
       }
-      const Scaling scaling = scale_updates();
+      const bool scaled = scale_updates();
       prepare(x, first, count, t + G, decay_of);
-      sweep_all(scaling);
+      sweep_all(scaled);
     }
     for (Index b = 0; b < padded_; b += N) {
       Scalar* columns = block(b);
@@ -186,36 +186,36 @@ class FullGains {
     }
   }
 
-  /// Brings the group's updates to the frame of the block; says how the sweep has to scale the
+  /// Brings the group's updates to the frame of the block; says whether the sweep has to scale the
   /// block.
-  Scaling scale_updates() {
+  bool scale_updates() {
     if constexpr (!uniform) {
       Row(tile_.scales.data(), dk_) = product(G - 1);
-      return Scaling::rows_and_columns;
+      return true;
     } else {
       scale_ *= product_[G - 1] * product_[G - 1];
       if (scale_ < least_lazy_decay<Scalar>) {
         block_scale_ = scale_;
         scale_ = Scalar(1);
-        return Scaling::rows;
+        return true;
       }
       const Scalar inverse = Scalar(1) / std::sqrt(scale_);
       if (scale_ != Scalar(1)) {
         for (int s = 0; s < G; ++s) update(s) *= inverse;
       }
-      return Scaling::none;
+      return false;
     }
   }
 
   /// Updates P_0 with the group just solved and reads it for the group just prepared.
-  void sweep_all(Scaling scaling) {
+  void sweep_all(bool scaled) {
     for (int s = 0; s < G; ++s) {
       Row(tile_.signed_updates.data() + s * padded_, dk_) = update(s) * sign_[s];
     }
-    switch (scaling) {
-      case Scaling::none: return sweep_blocks<Scaling::none>();
-      case Scaling::rows: return sweep_blocks<Scaling::rows>();
-      case Scaling::rows_and_columns: return sweep_blocks<Scaling::rows_and_columns>();
+    if (scaled) {
+      sweep_blocks<uniform ? Scaling::rows : Scaling::rows_and_columns>();
+    } else {
+      sweep_blocks<Scaling::none>();
     }
   }
 

@@ -214,11 +214,13 @@ class TiledScan {
     constexpr int N = sweep_lanes<Scalar>;
     constexpr int unit = vector_width<Scalar>;
     for (Index at = 0; at < dv_; at += N) {
-      if (dv_ - at > unit) {
-        columns(std::integral_constant<int, N>(), at);
-      } else {
-        columns(std::integral_constant<int, unit>(), at);
+      if constexpr (Dv == Eigen::Dynamic || (Dv % N > 0 && Dv % N <= unit)) {
+        if (dv_ - at <= unit) {
+          columns(std::integral_constant<int, unit>(), at);
+          break;
+        }
       }
+      columns(std::integral_constant<int, N>(), at);
     }
     if constexpr (probabilistic) {
       for (Index i = 0; i < count; ++i) {
