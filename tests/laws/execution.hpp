@@ -21,7 +21,7 @@ Run<Real> run_mean(const Layer& layer, typename Layer::State& state,
                    const seqbayes::Sequence<typename Layer::Scalar>& x, Execution how) {
   Run<Real> run;
   run.mean = widen_matrix(seqbayes::scan_mean(layer, state, x, how));
-  note_state(run, state);
+  Case<Layer>::note_state(run, state);
   return run;
 }
 

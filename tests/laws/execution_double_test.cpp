@@ -1,8 +1,9 @@
 #include <laws/execution.hpp>
+#include <laws/information.hpp>
 
 namespace laws {
 
-using Layers = Join<Grid<double>, DeltaFamily<double>>;
+using Layers = Join<Grid<double>, DeltaFamily<double>, InformationLayers<double>>;
 
 TEMPLATE_LIST_TEST_CASE("double: every form equals the reference", "[execution]", Layers) {
   forms_equal_the_reference<TestType>();

@@ -1,8 +1,9 @@
 #include <laws/execution.hpp>
+#include <laws/information.hpp>
 
 namespace laws {
 
-using Layers = Join<Grid<float>, DeltaFamily<float>>;
+using Layers = Join<Grid<float>, DeltaFamily<float>, InformationLayers<float>>;
 
 TEMPLATE_LIST_TEST_CASE("float: every form equals the reference", "[execution]", Layers) {
   forms_equal_the_reference<TestType>();

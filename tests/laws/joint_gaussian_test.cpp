@@ -123,7 +123,7 @@ TEMPLATE_LIST_TEST_CASE("A filter is the joint Gaussian of its model", "", Filte
     stream.fields.key.row(9) = stream.fields.key.row(8);
     const auto start = some_state(layer);
     Run<Real> at_start;
-    note_state(at_start, start);
+    Case<TestType>::note_state(at_start, start);
     Run<Real> want = joint_gaussian(recipe_of<TestType>, setup, stream, at_start);
     // The bound is that of rounding in the filter; the Gaussian is in long double. Its scales come
     // from the reference.

@@ -15,7 +15,9 @@ enum class Design {
   separate_erase_key,
   gated_erase,
   diagonal_plus_low_rank,
-  gated_removal
+  gated_removal,
+  moments,   // MesaNet
+  entrywise  // Kalman Linear Attention
 };
 enum class Decay { none, constant, field };
 enum class Kept { nothing, reset, preconditioned, isotropic, diagonal, full };
@@ -112,25 +114,10 @@ std::vector<Shape> shapes_of(std::vector<Shape> for_dynamic) {
   return for_dynamic;
 }
 
-template <class Layer, class Real>
-Layer make(const Setup<Real>& setup) {
-  using Scalar = typename Layer::Scalar;
-  typename Layer::Options options;
-  options.key_dim = setup.key_dim;
-  options.value_dim = setup.value_dim;
-  if constexpr (requires { options.prior_variance; }) {
-    options.prior_variance = Scalar(setup.prior_variance);
-    options.log_decay = Scalar(setup.log_decay);
-    options.input_variance = Scalar(setup.input_variance);
-    options.info_scale = Scalar(setup.info_scale);
-  }
-  return Layer(options);
-}
-
 inline std::string describe(const Recipe& recipe, Index key_dim, Index value_dim) {
-  const char* designs[] = {"latent input",           "regression",
-                           "separate erase key",     "gated erase",
-                           "diagonal plus low rank", "gated removal"};
+  const char* designs[] = {
+      "latent input",  "regression", "separate erase key", "gated erase", "diagonal plus low rank",
+      "gated removal", "moments",    "entrywise"};
   const char* decays[] = {"no", "constant", "field"};
   const char* kept[] = {"none", "reset", "preconditioned", "isotropic", "diagonal", "full"};
   return std::string(designs[int(recipe.design)]) + ", decay: " + decays[int(recipe.decay)] +

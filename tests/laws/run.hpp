@@ -6,81 +6,11 @@
 
 #include <support/catch.hpp>
 
-#include <laws/reference.hpp>
+#include <laws/case.hpp>
 
 namespace laws {
 
-using Real = long double;
 using Execution = seqbayes::Execution;
-
-template <class Scalar>
-Real widen(const Scalar& x) {
-  if constexpr (requires { x.a; }) {
-    return Real(x.a);  // ceres::Jet
-  } else if constexpr (requires { x.derivatives(); }) {
-    return Real(x.value());  // Eigen::AutoDiffScalar
-  } else {
-    return static_cast<Real>(x);
-  }
-}
-template <class Derived>
-Matrix<Real> widen_matrix(const Eigen::MatrixBase<Derived>& m) {
-  Matrix<Real> wide(m.rows(), m.cols());
-  for (Index i = 0; i < m.rows(); ++i) {
-    for (Index j = 0; j < m.cols(); ++j) wide(i, j) = widen(m(i, j));
-  }
-  return wide;
-}
-inline Matrix<Real> widen_kept(seqbayes::Empty) { return {}; }
-template <class Kept>
-Matrix<Real> widen_kept(const Kept& kept) {
-  if constexpr (requires { kept.rows(); }) {
-    return widen_matrix(kept);
-  } else {
-    return Matrix<Real>::Constant(1, 1, widen(kept));
-  }
-}
-
-/// Names the scalar's rounding unit; of Jet and AutoDiffScalar that of their values.
-template <class Scalar>
-double rounding_unit() {
-  return static_cast<double>(widen(Scalar(Eigen::NumTraits<Scalar>::epsilon())));
-}
-
-/// A state that is not the initial one: memory of order one, and a covariance with off-diagonal
-/// entries where one is kept. Exactly representable in float.
-template <class Layer>
-typename Layer::State some_state(const Layer& layer, std::uint64_t seed = 7) {
-  using Scalar = typename Layer::Scalar;
-  Draw draw(seed);
-  typename Layer::State state = layer.initial_state();
-  for (Index i = 0; i < state.mean.rows(); ++i) {
-    for (Index j = 0; j < state.mean.cols(); ++j) state.mean(i, j) = Scalar(draw.normal());
-  }
-  const auto binary = [&draw] { return double(draw.below(256)) / 256; };
-  constexpr Kept kept = recipe_of<Layer>.kept;
-  if constexpr (kept == Kept::isotropic) state.covariance = Scalar(0.25 + binary());
-  if constexpr (kept == Kept::diagonal || kept == Kept::preconditioned) {
-    for (Index i = 0; i < layer.key_dim(); ++i) state.covariance(i, 0) = Scalar(0.25 + binary());
-  }
-  if constexpr (kept == Kept::full) {
-    std::vector<double> c;
-    for (Index i = 0; i < layer.key_dim(); ++i) c.push_back(binary() - 0.5);
-    for (Index i = 0; i < layer.key_dim(); ++i) {
-      for (Index j = 0; j < layer.key_dim(); ++j) {
-        const double entry = c[std::size_t(i)] * c[std::size_t(j)];
-        state.covariance(i, j) = Scalar(entry + (i == j ? 0.5 : 0));
-      }
-    }
-  }
-  return state;
-}
-
-template <class State>
-void note_state(Run<Real>& run, const State& state) {
-  run.memory = widen_matrix(state.mean);
-  run.covariance = widen_kept(state.covariance);
-}
 
 /// Advances `state` over x by `scan`.
 template <class Layer>
@@ -95,7 +25,7 @@ Run<Real> run(const Layer& layer, typename Layer::State& state,
   } else {
     run.variance.resize(0, 1);
   }
-  note_state(run, state);
+  Case<Layer>::note_state(run, state);
   return run;
 }
 
@@ -116,18 +46,8 @@ Run<Real> run_steps(const Layer& layer, typename Layer::State& state,
     }
   }
   Run<Real> run{widen_matrix(mean), widen_matrix(variance), widen(evidence), {}, {}};
-  note_state(run, state);
+  Case<Layer>::note_state(run, state);
   return run;
-}
-
-/// The reference from the state at hand, in long double.
-template <class Layer>
-Reference<Real> reference_for(const Layer&, const Setup<double>& setup,
-                              const typename Layer::State& state, const Stream<double>& x) {
-  Run<Real> start;
-  note_state(start, state);
-  return reference<Real>(recipe_of<Layer>, setup.as<Real>(), x.as<Real>().fields, start.memory,
-                         start.covariance);
 }
 
 /// Absolute bounds on what a run may differ from another by.
