@@ -8,7 +8,7 @@
 namespace seqbayes {
 
 /// All of P: \hat P = D P D + Omega, s = r + k' \hat P k, kappa = \hat P k / s,
-/// P = \hat P - s kappa kappa' (filters.md section 1).
+/// P = \hat P - s kappa kappa' (arXiv 2605.31163; docs/mathematics.md).
 ///
 /// *Rounding.* The update subtracts c c' with c = \hat P k / sqrt(s), so P stays exactly symmetric.
 /// It can't resolve variances below about the rounding unit times the largest entry of P. Where

@@ -1,5 +1,5 @@
 /// @file
-/// The full-covariance gain pass over a tile of tokens (filters.md section 4).
+/// The full-covariance gain pass over a tile of tokens.
 ///
 /// Tokens are taken in groups of G = `sweep_tokens`. With P_0 before a group and decay products A_t
 /// (from its start through t), the predicted covariance at token t of the group is

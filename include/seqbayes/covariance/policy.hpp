@@ -4,19 +4,17 @@
 ///
 /// A covariance policy is the second half of a filter (the *gain pass*): it sees keys, decay and
 /// noises, never values, and yields the gain kappa_t and the innovation variance s_t of each token.
-/// It has
+/// It is a struct of static members:
 ///
-///     static constexpr bool has_variance = ...;               // has s_t and variance(): a filter
-///     static constexpr bool propagates = ...;                 // the gain depends on the decay
-///     D^c_t template <class Scalar, int Dk> using State = ...;      // what is kept of P between
-///     tokens template <class Scalar, int Dk, int Dv> using Options = ...; static void
-///     add_inputs(InputWidths&, Index key_dim);    // the fields it reads initial(options) ->
-///     State,  check(state, options) gain<Dk>(options, token, decay, state, gain) -> s_t     //
-///     advances the state, writes the gain; s_t = 0
-///                                                             // stands for a token that observes
-///                                                             nothing
-///     variance<Dk>(options, token, state) -> q' P q               // after the write; if it has
-///     one
+/// - `has_variance`: it has `variance()` and s_t, so that the layer is a filter;
+/// - `propagates`: its gain depends on the covariance decay D^c_t;
+/// - `State<Scalar, Dk>`: what is kept of P between tokens; `Options<Scalar, Dk, Dv>`;
+/// - `add_inputs(inputs, options)`: adds the fields that it reads;
+/// - `initial(options)` and `check(state, options)`: the prior state; throws on a wrong shape;
+/// - `gain<Dk>(options, token, decay, state, gain)`: advances the state, writes the gain and
+/// returns
+///   s_t, or 0 for a token that observes nothing; `decay` holds the Dk factors of D^c_t;
+/// - `variance<Dk>(options, token, state)`: q' P q after the write.
 #pragma once
 
 #include <limits>

@@ -35,7 +35,7 @@ struct NoCovariance {
 };
 
 /// The write strength beta = sigma_0^2 / (r + sigma_0^2 |k|^2) of a reset layer whose values have
-/// observation noise r > 0, for a key of squared norm `key_norm2` (filters.md section 1).
+/// observation noise r > 0, for a key of squared norm `key_norm2` (docs/mathematics.md).
 template <class Scalar>
 Scalar to_write_strength(const Scalar& observation_noise, const Scalar& key_norm2,
                          const Scalar& prior_variance) {

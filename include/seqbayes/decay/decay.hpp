@@ -94,8 +94,8 @@ void add_scaled_field(Entries& x, const RowView<Scalar>& field, const Y& y) {
   }
 }
 
-/// The covariance's own decay D^c_t where the token has one, the memory's otherwise (filters.md
-/// section 1: from full propagation to exact reset).
+/// The covariance's own decay D^c_t where the token has one, the memory's otherwise (the
+/// dial from full propagation to exact reset).
 template <int Dk, class Scalar, class Factor>
 Vector<Scalar, Dk> covariance_decay(const Token<Scalar>& token, const Factor& memory_decay,
                                     Index key_dim) {

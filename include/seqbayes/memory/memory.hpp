@@ -1,6 +1,5 @@
 /// @file
-/// The memory pass of one token: decay, write, read. Knows gains, no covariance (filters.md
-/// section 2).
+/// The memory pass of one token: decay, write, read. Knows gains, no covariance.
 #pragma once
 
 #include <seqbayes/decay/decay.hpp>

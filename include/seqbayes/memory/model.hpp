@@ -9,7 +9,7 @@
 ///     replace   S = \bar S + u (S_{t-1}' e)' + w y'        (e reads before the decay)
 ///
 /// with the gain w from the covariance policy. A model says which write, what reads (e) and what is
-/// written (y); filters.md section 2 and the papers named below.
+/// written (y); see docs/mathematics.md and the papers named below.
 #pragma once
 
 #include <seqbayes/sequence/sequence.hpp>

@@ -1,5 +1,5 @@
 /// @file
-/// The memory pass over a tile of tokens, given their gains (filters.md sections 2 and 3).
+/// The memory pass over a tile of tokens, given their gains.
 ///
 /// Tokens are taken in groups of G = `sweep_tokens`. With the memory S_0 before a group, decay
 /// products A_t (from the group's start through t) and A_{ts} (after s through t), token t of the
