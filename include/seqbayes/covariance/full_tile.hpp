@@ -194,7 +194,8 @@ class FullGains {
       return true;
     } else {
       scale_ *= product_[G - 1] * product_[G - 1];
-      if (scale_ < least_lazy_decay<Scalar>) {
+      constexpr Scalar least = least_lazy_decay<Scalar>;
+      if (scale_ < least || scale_ > 1 / least) {  // a covariance may grow, too
         block_scale_ = scale_;
         scale_ = Scalar(1);
         return true;
