@@ -34,6 +34,7 @@ namespace seqbayes::safetensors {
 /// The tensors of one file. Keep it while its tensors are in use: they view its bytes.
 class File {
  public:
+  /// @throws Error naming the file, if it cannot be read or breaks the format.
   static File read(const std::filesystem::path& path) {
     std::error_code failure;
     const auto size = std::filesystem::file_size(path, failure);
@@ -45,7 +46,7 @@ class File {
     return parse(std::move(bytes), path.string());
   }
 
-  /// `origin` stands for the file name in error messages.
+  /// As `read`, from memory. `origin` stands for the file name in error messages.
   static File parse(std::vector<std::byte> bytes, std::string origin = "safetensors data") {
     File file;
     file.origin_ = std::move(origin);
@@ -64,6 +65,7 @@ class File {
     return found == tensors_.end() ? nullptr : &found->second;
   }
 
+  /// @throws Error if there is no tensor of that name.
   const Tensor& at(std::string_view name) const {
     const Tensor* tensor = find(name);
     if (tensor == nullptr) throw Error(origin_ + ": there is no tensor " + detail::quote(name));
@@ -77,6 +79,7 @@ class File {
     return result;
   }
 
+  /// The strings of the header's `__metadata__`.
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:

@@ -6,15 +6,17 @@
 /// noises, never values, and yields the gain kappa_t and the innovation variance s_t of each token.
 /// It is a struct of static members:
 ///
-/// - `has_variance`: it has `variance()` and s_t, so that the layer is a filter;
-/// - `propagates`: its gain depends on the covariance decay D^c_t;
-/// - `State<Scalar, Dk>`: what is kept of P between tokens; `Options<Scalar, Dk, Dv>`;
-/// - `add_inputs(inputs, options)`: adds the fields that it reads;
-/// - `initial(options)` and `check(state, options)`: the prior state; throws on a wrong shape;
-/// - `gain<Dk>(options, token, decay, state, gain)`: advances the state, writes the gain and
-/// returns
-///   s_t, or 0 for a token that observes nothing; `decay` holds the Dk factors of D^c_t;
-/// - `variance<Dk>(options, token, state)`: q' P q after the write.
+/// - `has_variance`: whether it has s_t and variance(), that is, whether it is a filter;
+/// - `propagates`: whether gain() needs the covariance's decay, then given as Dk factors;
+/// - `State<Scalar, Dk>`: what is kept of P between tokens;
+/// - `Options<Scalar, Dk, Dv>`: the parameters of its layers;
+/// - `add_inputs(InputWidths&, options)`: adds the fields it reads;
+/// - `initial(options)` -> State, and `check(state, options)`, which throws;
+/// - `gain<Dk>(options, token, decay, state, gain)` -> s_t: advances the state and writes the gain;
+///   s_t = 0 stands for a token that observes nothing;
+/// - `variance<Dk>(options, token, state)` -> q' P q after the write, if it has one.
+///
+/// docs/writing-a-layer.md has a complete one.
 #pragma once
 
 #include <limits>
@@ -28,9 +30,9 @@ namespace seqbayes {
 /// Parameters of a layer that are constant in time. A layer ignores those it doesn't read.
 template <class Scalar, int Dk, int Dv>
 struct LayerOptions {
-  /// Key and value width; given by the type unless that says `Eigen::Dynamic`.
+  /// Key width, > 0; given by the type unless that says `Eigen::Dynamic`.
   Index key_dim = Dk == Eigen::Dynamic ? 0 : Dk;
-  Index value_dim = Dv == Eigen::Dynamic ? 0 : Dv;
+  Index value_dim = Dv == Eigen::Dynamic ? 0 : Dv;  ///< Value width, likewise.
   /// sigma_0^2 >= 0: the variance of each memory entry before the first token (every reset layer:
   /// before each token).
   Scalar prior_variance = Scalar(1);
@@ -38,8 +40,9 @@ struct LayerOptions {
   Scalar log_decay = Scalar(0);
   /// tau > 0 of `LatentInput`: the prior variance of the latent input; infinity is a flat prior.
   Scalar input_variance = Scalar(std::numeric_limits<double>::infinity());
-  /// `IsotropicCovariance` and `DiagonalCovariance`: the weight of a key's information in the
-  /// variance update. 1 keeps the average (isotropic) or the marginal information (diagonal).
+  /// `IsotropicCovariance` and `DiagonalCovariance`: the weight >= 0 of a key's information in the
+  /// variance update. 1 keeps the average over directions (isotropic) or what a channel would learn
+  /// if the others were known (diagonal).
   Scalar info_scale = Scalar(1);
 };
 

@@ -1,5 +1,6 @@
 /// @file
-/// A running second moment of the keys preconditions the gain: preconditioned gated delta rule.
+/// A running second moment of the keys preconditions the gain: Preconditioned DeltaNet (Tumma et
+/// al. 2026, arXiv 2604.21100).
 #pragma once
 
 #include <seqbayes/covariance/policy.hpp>
@@ -9,9 +10,9 @@ namespace seqbayes {
 /// Parameters of a preconditioned layer; the defaults are those of flash-linear-attention.
 template <class Scalar, int Dk, int Dv>
 struct PreconditionedOptions {
-  Index key_dim = Dk == Eigen::Dynamic ? 0 : Dk;
-  Index value_dim = Dv == Eigen::Dynamic ? 0 : Dv;
-  Scalar epsilon = Scalar(1e-6);    ///< Added to the second moment, > 0.
+  Index key_dim = Dk == Eigen::Dynamic ? 0 : Dk;    ///< > 0.
+  Index value_dim = Dv == Eigen::Dynamic ? 0 : Dv;  ///< > 0.
+  Scalar epsilon = Scalar(1e-6);                    ///< Added to the second moment, > 0.
   Scalar base = Scalar(1.5);        ///< The preconditioner lies between 1 / base and base, > 0.
   Scalar log_scale = Scalar(-0.2);  ///< Log second moment at which the preconditioner is 1.
 };

@@ -43,7 +43,8 @@ Scalar to_write_strength(const Scalar& observation_noise, const Scalar& key_norm
 }
 
 /// The observation noise r = sigma_0^2 (1 - beta |k|^2) / beta that a write strength beta > 0
-/// stands for. A filter exists only where beta |k|^2 <= 1; beyond, r is negative.
+/// stands for. A filter exists only where beta |k|^2 <= 1; beyond, r is negative, and at 1 it is 0,
+/// which the field `observation_noise` does not take.
 template <class Scalar>
 Scalar to_observation_noise(const Scalar& write_strength, const Scalar& key_norm2,
                             const Scalar& prior_variance) {

@@ -11,7 +11,8 @@ namespace seqbayes {
 template <class Scalar, int Dk = Eigen::Dynamic, int Dv = Eigen::Dynamic>
 using Comba = Layer<Scalar, Dk, Dv, SeparateEraseKey, ScalarDecay, ResetCovariance>;
 
-/// Gated DeltaNet-2, as in flash-linear-attention's `gdn2`.
+/// Gated DeltaNet-2 (Hatamizadeh et al. 2026, arXiv 2605.22791), as in flash-linear-attention's
+/// `gdn2`.
 template <class Scalar, int Dk = Eigen::Dynamic, int Dv = Eigen::Dynamic>
 using GatedDeltaNet2 = Layer<Scalar, Dk, Dv, GatedErase, ChannelDecay, NoCovariance>;
 
@@ -22,8 +23,8 @@ using GatedDeltaProduct =
     SeveralWrites<Layer<Scalar, Dk, Dv, AssociativeRegression, ScalarDecay, ResetCovariance>, Dk,
                   Dv, Writes>;
 
-/// Preconditioned gated delta rule, as in flash-linear-attention. Query and key are of unit norm;
-/// the caller normalises them.
+/// Preconditioned DeltaNet, gated (Tumma et al. 2026, arXiv 2604.21100), as in
+/// flash-linear-attention. Query and key are of unit norm; the caller normalises them.
 template <class Scalar, int Dk = Eigen::Dynamic, int Dv = Eigen::Dynamic>
 using PreconditionedGatedDeltaNet =
     Layer<Scalar, Dk, Dv, AssociativeRegression, ScalarDecay, PreconditionedReset>;

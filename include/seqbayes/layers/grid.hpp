@@ -47,12 +47,12 @@ template <class Scalar, int Dk = Eigen::Dynamic, int Dv = Eigen::Dynamic>
 using KimiDeltaAttention =
     Layer<Scalar, Dk, Dv, AssociativeRegression, ChannelDecay, ResetCovariance>;
 
-/// Kalman delta net with one variance for all directions.
+/// Kalman delta net with one variance for all directions (Bui et al. 2026, arXiv 2609.07816).
 template <class Scalar, int Dk = Eigen::Dynamic, int Dv = Eigen::Dynamic>
 using IsotropicKalmanDeltaNet =
     Layer<Scalar, Dk, Dv, AssociativeRegression, ChannelDecay, IsotropicCovariance>;
 
-/// Kalman delta net with one variance for each key channel.
+/// Kalman delta net with one variance for each key channel (Bui et al. 2026, arXiv 2609.07816).
 template <class Scalar, int Dk = Eigen::Dynamic, int Dv = Eigen::Dynamic>
 using DiagonalKalmanDeltaNet =
     Layer<Scalar, Dk, Dv, AssociativeRegression, ChannelDecay, DiagonalCovariance>;

@@ -6,7 +6,7 @@
 
 namespace seqbayes {
 
-/// Kalman Linear Attention (vaisakh-shaj/kalman-linear-attention). Every entry (m, s) of the memory
+/// Kalman Linear Attention (Shaj et al. 2026, arXiv 2602.10743). Every entry (m, s) of the memory
 /// is its own filter: mu decays by a, gains process noise p, and is observed as v_m = k_s mu +
 /// noise with precision lambda_v. Entries don't explain each other's values away, so this is no
 /// delta rule.
@@ -18,15 +18,17 @@ class KalmanLinearAttention {
   using Scalar = ScalarType;
   using Entries = detail::StateMatrix<Scalar, Dv, Dk>;
 
+  /// Constant in time.
   struct Options {
     Index key_dim = Dk == Eigen::Dynamic ? 0 : Dk;
     Index value_dim = Dv == Eigen::Dynamic ? 0 : Dv;
-    Entries decay{};                 ///< a, Dv x Dk: 0 <= a; not squared in the mean.
+    Entries decay{};                 ///< a >= 0, Dv x Dk: decays means; a^2 decays variances.
     Entries process_noise{};         ///< p, Dv x Dk: >= 0, floored at `floor`.
     bool decode_from_prior = false;  ///< Read the prediction for the next token, not the posterior.
     Scalar floor = Scalar(1e-12);    ///< Least process noise and least information of a write.
   };
 
+  /// What it carries between tokens; plain values.
   struct State {
     Entries precision;    ///< 1 / variance, Dv x Dk.
     Entries information;  ///< precision times mean, Dv x Dk.
@@ -36,6 +38,7 @@ class KalmanLinearAttention {
     }
   };
 
+  /// One token's output.
   struct Step {
     Vector<Scalar, Dv> mean;      ///< sum_s q_s mu_ms.
     Vector<Scalar, Dv> variance;  ///< sum_s q_s^2 P_ms: one for each value channel.
@@ -68,11 +71,14 @@ class KalmanLinearAttention {
     state.information.setZero(value_dim(), key_dim());
     return state;
   }
+  /// @throws std::invalid_argument if the state has other widths than the layer.
   void check_state(const State& state) const {
     detail::check_state_shape("precision", state.precision, value_dim(), key_dim());
     detail::check_state_shape("information", state.information, value_dim(), key_dim());
   }
 
+  /// Advances all filters by one token and reads them. Checks nothing; with static widths it never
+  /// allocates.
   Step step(State& state, const Token<Scalar>& token) const {
     const Scalar& floor = options_.floor;
     const auto floored = [&floor](const Scalar& x) { return x > floor ? x : floor; };

@@ -20,12 +20,14 @@ class MesaNet {
  public:
   using Scalar = ScalarType;
 
+  /// Constant in time.
   struct Options {
     Index key_dim = Dk == Eigen::Dynamic ? 0 : Dk;
     Index value_dim = Dv == Eigen::Dynamic ? 0 : Dv;
     Vector<Scalar> ridge{};  ///< Dk entries > 0; empty: all 1.
   };
 
+  /// What it carries between tokens; plain values.
   struct State {
     detail::StateMatrix<Scalar, Dk, Dk> key_moment;    ///< K, Dk x Dk.
     detail::StateMatrix<Scalar, Dk, Dv> value_moment;  ///< S, Dk x Dv.
@@ -59,17 +61,21 @@ class MesaNet {
     return inputs;
   }
 
+  /// Nothing seen: zeros.
   [[nodiscard]] State initial_state() const {
     State state;
     state.key_moment.setZero(key_dim(), key_dim());
     state.value_moment.setZero(key_dim(), value_dim());
     return state;
   }
+  /// @throws std::invalid_argument if the state has other widths than the layer.
   void check_state(const State& state) const {
     detail::check_state_shape("key_moment", state.key_moment, key_dim(), key_dim());
     detail::check_state_shape("value_moment", state.value_moment, key_dim(), value_dim());
   }
 
+  /// Adds one token to the moments and solves for its query. Checks nothing; with static widths it
+  /// never allocates.
   StepMean<Scalar, Dv> step(State& state, const Token<Scalar>& token) const {
     using std::exp;
     const Scalar decay = exp(token.log_decay[0]);

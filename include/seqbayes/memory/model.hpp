@@ -16,6 +16,8 @@
 
 namespace seqbayes {
 
+/// The writes above: `add` needs of a model written(), `correct` also erase(), `replace` also
+/// erase_write(). Each takes a token and returns a vector expression of Dv or Dk entries.
 enum class Write { add, correct, replace };
 
 /// A: memory is driven by a latent input that is itself observed, S_t = D_t S_{t-1} + k_t u_t', v =
@@ -63,8 +65,8 @@ struct SeparateEraseKey : AssociativeRegression {
   }
 };
 
-/// Gated DeltaNet-2: key channels of the prediction are gated by `erase_gate`, e = b * k, and the
-/// channels of the value by `value_gate`, y = w * v.
+/// Gated DeltaNet-2 (Hatamizadeh et al. 2026, arXiv 2605.22791): key channels of the prediction are
+/// gated by `erase_gate`, e = b * k, and the channels of the value by `value_gate`, y = w * v.
 struct GatedErase : AssociativeRegression {
   template <class Options>
   static constexpr void add_inputs(InputWidths& inputs, const Options& options) {

@@ -11,9 +11,11 @@ namespace seqbayes {
 /// A recurrent layer: parameters in the object, everything that changes in its `State`.
 ///
 /// - `inputs()` says which fields of a sequence it reads, and their widths;
-/// - `step(state, token)` advances the state by one token and returns an aggregate with `.mean`,
-/// the
-///   value_dim() outputs of that token.
+/// - `step(state, token)` advances the state by one token and returns an aggregate whose `.mean`
+///   holds the value_dim() outputs of that token.
+///
+/// Used if it is there: `check_state(state)`, which throws, and `step_mean(state, token)`, which
+/// leaves out what costs more than the mean. docs/writing-a-layer.md has a complete layer.
 template <class L>
 concept SequenceLayer = std::copyable<typename L::State> &&
     requires(const L layer, typename L::State state, const Token<typename L::Scalar> token) {

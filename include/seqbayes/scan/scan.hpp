@@ -127,7 +127,8 @@ void scan_mean(const L& layer, typename L::State& state, const Sequence<typename
   detail::scan_checked(layer, state, x, mean, workspace, how);
 }
 
-/// Runs `layer` over `x` from `state`, which is advanced, and returns its output.
+/// Runs `layer` over `x` from `state`, which is advanced, and returns its output: T rows of Dv,
+/// with T variances and the log evidence (in nats) if the layer has them.
 /// @throws std::invalid_argument on bad input (see `check_inputs`); the state is then as it was.
 template <SequenceLayer L>
 OutputOf<L> scan(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,

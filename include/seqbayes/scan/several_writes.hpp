@@ -21,6 +21,7 @@ class SeveralWrites {
   using Options = typename Base::Options;
   using State = typename Base::State;
 
+  /// @throws std::invalid_argument naming the option that is out of its domain.
   explicit SeveralWrites(const Options& options = {}) : base_(options) {}
 
   [[nodiscard]] Index key_dim() const { return base_.key_dim(); }

@@ -20,7 +20,7 @@ namespace seqbayes {
 /// `[](Index n, auto&& task) { _Pragma("omp parallel for") for (Index i = 0; i < n; ++i) task(i);
 /// }`.
 struct Threads {
-  int count = 1;
+  int count = 1;  ///< 1 or less: the caller's thread alone.
 
   template <class Task>
   void operator()(Index tasks, Task&& task) const {

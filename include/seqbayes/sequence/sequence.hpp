@@ -6,11 +6,14 @@
 
 namespace seqbayes {
 
-/// What a field may hold, checked at the entry of `scan`.
+/// What a field may hold, checked at the entry of `scan`. `log_decay` is anything up to 0, minus
+/// infinity included; `log_factor` anything but plus infinity and NaN.
 enum class Domain { finite, non_negative, positive, log_decay, log_factor };
 
 /// One `T` for each input field. `Sequence` holds views of all tokens, `Token` of one,
-/// `InputWidths` what a layer reads. Shapes are for T tokens, key width Dk and value width Dv.
+/// `InputWidths` what a layer reads. Shapes are for T tokens, key width Dk and value width Dv. With
+/// keys in units of K and values in units of V, write strengths are in 1 / K^2, process noise in
+/// V^2 / K^2, observation noise in V^2; log decays are natural logarithms.
 template <class T>
 struct Fields {
   T query{};           ///< T x Dk, already scaled by the caller.
@@ -61,6 +64,7 @@ struct Sequence : Fields<MatrixView<Scalar>> {
   /// Number of tokens, T.
   [[nodiscard]] Index length() const { return this->query.rows(); }
 
+  /// Token t, without a copy; 0 <= t < length().
   [[nodiscard]] seqbayes::Token<Scalar> token(Index t) const {
     seqbayes::Token<Scalar> token;
     for_each_field([t](auto, auto, const auto& all, auto& one) { one = all.row(t); }, *this, token);
@@ -97,9 +101,9 @@ struct InputWidth {
     return cols == width || (or_one && cols == 1) || (may_be_empty && cols == 0);
   }
 
-  Index width = 0;  ///< 0: the field is not read.
-  bool or_one = false;
-  bool may_be_empty = false;
+  Index width = 0;            ///< 0: the field is not read.
+  bool or_one = false;        ///< One entry may stand for all.
+  bool may_be_empty = false;  ///< The field may be missing.
 };
 
 /// What a layer reads: the return type of `inputs()`.

@@ -7,6 +7,7 @@
 
 namespace seqbayes {
 
+/// Signed, as in Eigen.
 using Index = Eigen::Index;
 
 /// Row-major dynamic matrix: the natural owner of data that a `MatrixView` looks at.
@@ -36,6 +37,7 @@ template <class Scalar>
 class RowView {
  public:
   constexpr RowView() = default;
+  /// `size` contiguous entries from `data` on.
   constexpr RowView(const Scalar* data, Index size) : data_(data), size_(size) {}
 
   /// Looks at a vector of the caller's, which has to outlive the view.
@@ -73,8 +75,10 @@ template <class Scalar>
 class MatrixView {
  public:
   constexpr MatrixView() = default;
+  /// `rows` rows of `cols` contiguous entries each, `row_stride` entries from row to row.
   constexpr MatrixView(const Scalar* data, Index rows, Index cols, Index row_stride)
       : data_(data), rows_(rows), cols_(cols), row_stride_(row_stride) {}
+  /// The same without gaps between rows.
   constexpr MatrixView(const Scalar* data, Index rows, Index cols)
       : MatrixView(data, rows, cols, cols) {}
 
@@ -113,6 +117,7 @@ class MatrixView {
   [[nodiscard]] constexpr RowView<Scalar> row(Index t) const {
     return empty() ? RowView<Scalar>() : RowView<Scalar>(data_ + t * row_stride_, cols_);
   }
+  /// Rows `first` to `first + count - 1`; an empty view if this one is.
   [[nodiscard]] constexpr MatrixView rows(Index first, Index count) const {
     return empty() ? MatrixView()
                    : MatrixView(data_ + first * row_stride_, count, cols_, row_stride_);

@@ -34,7 +34,7 @@ class Error : public std::runtime_error {
 /// A named row-major array. `bytes` views a File, or the caller's numbers.
 struct Tensor {
   std::string name;
-  std::string dtype;  // F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL
+  std::string dtype;  ///< F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL
   std::vector<std::int64_t> shape;
   std::span<const std::byte> bytes;
 };
