@@ -235,7 +235,7 @@ TEST_CASE("A batch without items does nothing") {
   std::vector<Output<float>> outputs;
   Index calls = 0;
   const auto executor = [&calls](Index tasks, auto&& task) {
-    for (Index i = 0; i < tasks; ++i) task(i), ++calls;
+    for (Index i = 0; i < tasks; ++i, ++calls) task(i);
   };
   CHECK_NOTHROW(seqbayes::scan(executor, batch.heads, states, inputs, outputs));
   CHECK_NOTHROW(seqbayes::scan(executor, std::vector<Layer>(), states, inputs, outputs));
@@ -297,7 +297,7 @@ TEST_CASE("The error of the first item whose layer throws comes through; the oth
     std::vector<Matrix<double>> outputs(6);
     CHECK_THROWS_WITH(seqbayes::scan(executor, std::vector<Picky>(2), states, inputs, outputs),
                       "-1");
-    for (const std::size_t i : {0, 1, 3, 5}) {
+    for (const std::size_t i : std::vector<std::size_t>{0, 1, 3, 5}) {
       CHECK(states[i].sum == 5);
       CHECK(outputs[i](4, 0) == 5);
     }
