@@ -4,6 +4,7 @@
 
 #include <Eigen/Core>
 #include <type_traits>
+#include <utility>
 
 namespace seqbayes {
 
@@ -21,7 +22,16 @@ using Vector = Eigen::Matrix<Scalar, Size, 1>;
 namespace detail {
 
 template <class Derived>
-concept DenseExpression = std::is_base_of_v<Eigen::DenseBase<Derived>, Derived>;
+std::type_identity<Derived> dense_type(const Eigen::DenseBase<Derived>&);
+
+/// The Eigen expression that T is or derives from: a segment is a VectorBlock is a Block.
+template <class T>
+using Dense = typename decltype(dense_type(std::declval<const T&>()))::type;
+
+template <class T>
+concept DenseExpression = requires {
+  typename Dense<T>;
+};
 
 template <class Derived>
 inline constexpr bool has_direct_access = (Eigen::internal::traits<Derived>::Flags &
@@ -45,7 +55,7 @@ class RowView {
   requires detail::DenseExpression<std::remove_cvref_t<Source>> RowView(
       Source&& source)  // NOLINT(*-explicit-*,*-forwarding-reference-overload)
       : data_(source.data()), size_(source.size()) {
-    using Derived = std::remove_cvref_t<Source>;
+    using Derived = detail::Dense<Source>;
     static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
                   "seqbayes: the vector's scalar type differs from the layer's");
     static_assert(Derived::IsVectorAtCompileTime && Derived::InnerStrideAtCompileTime == 1,
@@ -87,7 +97,7 @@ class MatrixView {
   template <class Source>
   requires detail::DenseExpression<std::remove_cvref_t<Source>> MatrixView(
       Source&& source) {  // NOLINT(*-explicit-*,*-forwarding-reference-overload)
-    using Derived = std::remove_cvref_t<Source>;
+    using Derived = detail::Dense<Source>;
     static_assert(std::is_same_v<typename Derived::Scalar, Scalar>,
                   "seqbayes: the matrix's scalar type differs from the sequence's");
     static_assert(detail::has_direct_access<Derived>,
