@@ -16,15 +16,15 @@ template <class Scalar>
 class Case {
  public:
   explicit Case(const File& file)
-      : inputs(file), metadata_(file.metadata()), expected_(file), length_(Index(number("T"))) {
+      : inputs(file), metadata_(file.metadata()), expected_(file), length_(count("T")) {
     std::istringstream names(text("outputs"));
     for (std::string name; std::getline(names, name, ',');) outputs_.insert(name);
   }
 
   [[nodiscard]] Index length() const { return length_; }
-  [[nodiscard]] Index heads() const { return Index(number("H")); }
-  [[nodiscard]] Index key_dim() const { return Index(number("dk")); }
-  [[nodiscard]] Index value_dim() const { return Index(number("dv")); }
+  [[nodiscard]] Index heads() const { return count("H"); }
+  [[nodiscard]] Index key_dim() const { return count("dk"); }
+  [[nodiscard]] Index value_dim() const { return count("dv"); }
 
   [[nodiscard]] std::string text(const std::string& name) const {
     const auto found = metadata_.find(name);
@@ -36,6 +36,14 @@ class Case {
     double value = 0;
     if (!(stream >> value)) throw Error("metadata \"" + name + "\" is not a number");
     return value;
+  }
+
+  [[nodiscard]] Index count(const std::string& name) const {
+    const double value = number(name);
+    if (!(value >= 1 && value <= 1e6 && value == std::floor(value))) {
+      throw Error("metadata \"" + name + "\" is not a count");
+    }
+    return Index(value);
   }
 
   /// The fields that have one name in all golden files.
@@ -89,6 +97,7 @@ class Case {
 
   /// The largest deviation. An output of the file that was never compared is an error.
   [[nodiscard]] Deviation worst() const {
+    if (compared_.empty()) throw Error("no output of the file was compared");
     for (const std::string& name : outputs_) {
       if (!compared_.contains(name)) throw Error("output \"" + name + "\" was not compared");
     }

@@ -14,7 +14,7 @@ namespace {
 seqbayes::safetensors::File golden_file(const std::string& outputs = "o,o_zero_init") {
   const double numbers[] = {0.5, 0.25, 1, -4, 3, 4};
   const std::string header = R"({"__metadata__":{"op":"some","T":"2","H":"1","dk":"1","dv":"1",)"
-                             R"("scale":"2.0","outputs":")" +
+                             R"("zero":"0","half":"0.5","huge":"1e300","scale":"2.0","outputs":")" +
                              outputs + "\"}," + entry("q", R"("F64")", "[2,1,1]", "[0,16]") + "," +
                              entry("o", R"("F64")", "[2,1,1]", "[16,32]") + "," +
                              entry("o_zero_init", R"("F64")", "[2,1,1]", "[32,48]") + "}";
@@ -68,6 +68,7 @@ TEST_CASE("An output that nobody compared is an error") {
   golden.begin("");
   golden.compare_tokens("o", 0, Eigen::Vector2d(1, -4));
   CHECK_THROWS_WITH(golden.worst(), "output \"o_zero_init\" was not compared");
+  CHECK_THROWS_WITH(Case<double>(golden_file("")).worst(), "no output of the file was compared");
 }
 
 TEST_CASE("Another shape, a missing tensor and missing metadata are errors") {
@@ -79,6 +80,10 @@ TEST_CASE("Another shape, a missing tensor and missing metadata are errors") {
   CHECK_THROWS_WITH(golden.compare_tokens("var", 0, Eigen::Vector2d(1, -4)),
                     "there is no tensor \"var\"");
   CHECK_THROWS_WITH(golden.number("info_scale"), "there is no metadata \"info_scale\"");
+  CHECK(golden.count("T") == 2);
+  CHECK_THROWS_AS(golden.count("zero"), Error);
+  CHECK_THROWS_AS(golden.count("half"), Error);
+  CHECK_THROWS_AS(golden.count("huge"), Error);
   CHECK_THROWS_WITH(golden.number("op"), "metadata \"op\" is not a number");
 }
 

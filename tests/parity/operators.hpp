@@ -78,7 +78,7 @@ struct Operators {
   /// [T n, H, d] in token-major order has the n writes of a head H rows apart. The layer wants them
   /// side by side: [T, H, n d].
   static void put_writes_side_by_side(Array<Scalar>& array, Index n) {
-    if (n < 1 || array.extent(0) % n != 0) throw Error("a token has not num_householder writes");
+    if (array.extent(0) % n != 0) throw Error("a token has not num_householder writes");
     const Index tokens = array.extent(0) / n;
     const Index heads = array.extent(1);
     const Index width = array.below(2);
@@ -96,7 +96,7 @@ struct Operators {
   }
 
   static void gated_delta_product(Golden& golden) {
-    const auto n = Index(golden.number("num_householder"));
+    const auto n = golden.count("num_householder");
     for (const char* name : {"k", "v", "beta"}) put_writes_side_by_side(golden.inputs.at(name), n);
     switch (n) {
       case 1: return run<seqbayes::GatedDeltaProduct<Scalar, 1>>(golden);
