@@ -1,0 +1,58 @@
+// What the core can do at best, with the instructions this program is compiled for.
+#pragma once
+
+#include <benchmark/benchmark.h>
+#include <Eigen/Core>
+#include <utility>
+
+#include "measure.hpp"
+
+namespace seqbayes::benchmarks {
+
+inline constexpr int multiply_add_rounds = 200'000;  ///< About a millisecond.
+
+/// Flops of one call of `multiply_add`.
+template <class Scalar>
+constexpr double multiply_add_flops() {
+  constexpr int lanes = Eigen::internal::packet_traits<Scalar>::size;
+  return 2.0 * 12 * lanes * multiply_add_rounds;
+}
+
+/// a <- a b + c in 12 independent vector registers: enough to hide the latency of two pipelines,
+/// few enough for the 16 registers of AVX. Packets, because a compiler need not contract products
+/// and sums of arrays.
+template <class Scalar>
+[[gnu::noinline]] void multiply_add() {
+  using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
+  using Eigen::internal::pmadd;
+  using Eigen::internal::pset1;
+  [&]<std::size_t... i>(std::index_sequence<i...>) {
+    auto factor = Scalar(0.999);
+    auto term = Scalar(1e-3);
+    benchmark::DoNotOptimize(factor);
+    benchmark::DoNotOptimize(term);
+    const Packet b = pset1<Packet>(factor);
+    const Packet c = pset1<Packet>(term);
+    Packet a[] = {pset1<Packet>(Scalar(i))...};
+    for (int n = 0; n < multiply_add_rounds; ++n) ((a[i] = pmadd(a[i], b, c)), ...);
+    ((benchmark::DoNotOptimize(a[i])), ...);
+  }
+  (std::make_index_sequence<12>());
+}
+
+/// x <- 1 x: reads and writes memory in place, once.
+template <class Scalar>
+[[gnu::noinline]] void read_and_write(Scalar* data, Eigen::Index size) {
+  Scalar one(1);
+  benchmark::DoNotOptimize(one);
+  Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>(data, size) *= one;
+  benchmark::ClobberMemory();
+}
+
+/// Flops a second of `multiply_add`: the peak of this core, now.
+template <class Scalar>
+double peak() {
+  return multiply_add_flops<Scalar>() / Timings({multiply_add<Scalar>}, 5).of(0);
+}
+
+}  // namespace seqbayes::benchmarks

@@ -1,0 +1,35 @@
+// Registers everything that can be timed with Google Benchmark.
+#pragma once
+
+#include "cases.hpp"
+
+namespace seqbayes::benchmarks {
+
+inline constexpr Index usual_length = 2048;
+
+void register_ceilings();
+void register_cases(const Cases& cases);
+void register_chunks(const Cases& cases);
+void register_lengths(const Cases& cases);
+void register_threads();
+
+/// Prints the table of docs/performance.md.
+void print_summary(const Cases& cases);
+
+/// The case of this name; ends the program if there is none.
+const Case& find(const Cases& cases, const std::string& name);
+
+/// Threads over eight heads of the gated delta rule, which compile apart from the other cases.
+class Heads {
+ public:
+  Heads(Index dim, Index length);
+  ~Heads();
+  void scan_mean(int threads);
+  [[nodiscard]] Index tokens() const;
+
+ private:
+  struct Data;
+  std::unique_ptr<Data> data_;
+};
+
+}  // namespace seqbayes::benchmarks
