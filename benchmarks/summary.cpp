@@ -196,7 +196,7 @@ void print_target(const Grids& grids, const std::string& what, F&& cell,
 }
 
 void print_targets(const Grids& grids) {
-  for (std::size_t i : {0, 1, 2, 4, 5, 7, 8}) {
+  for (const std::size_t i : {0UL, 1UL, 2UL, 4UL, 5UL, 7UL, 8UL}) {
     print_target(
         grids, std::string(layers[i]) + ", scan, of peak",
         [i](const Grid& grid) { return percent(grid.of_peak(i)); },
