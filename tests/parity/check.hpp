@@ -9,7 +9,7 @@ namespace parity {
 /// an entry of the state passes through T updates and a read is a sum over Dk entries. Roundings
 /// that are independent add up to sqrt(T + Dk) u, but one that repeats each token, as that of a
 /// constant decay does (kla's a^2, retention's gamma), adds up to T u. Hence (T + Dk) u: 2.7e-6 for
-/// the small files and 9.9e-6 for the large ones. The worst seen, 2.2e-6, is `final_lam` of the
+/// the small files and 9.9e-6 for the large ones. The worst seen, 2.2e-6, is `final_eta` of the
 /// large kla.
 template <class Scalar>
 double bound(const Case<Scalar>& golden) {
