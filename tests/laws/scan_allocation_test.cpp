@@ -95,7 +95,11 @@ TEMPLATE_LIST_TEST_CASE("Repeated scans with static widths don't allocate", "", 
   check_scans(TestType());
 }
 
-using Dynamic = Join<Grid<float>, DeltaFamily<float>, std::tuple<seqbayes::MesaNet<float>>>;
+// The layers that run in tiles; the others run token by token, and a step of dynamic widths
+// allocates.
+using Dynamic =
+    Join<Grid<float>, std::tuple<seqbayes::Comba<float>, seqbayes::GatedDeltaNet2<float>,
+                                 seqbayes::PreconditionedGatedDeltaNet<float>>>;
 
 TEMPLATE_LIST_TEST_CASE("Repeated scans with dynamic widths don't allocate", "", Dynamic) {
   typename TestType::Options options;

@@ -70,10 +70,7 @@ struct FullCovariance {
 
   template <int Dk, class Scalar, class Options, class Stored>
   static Scalar variance(const Options&, const Token<Scalar>& token, const Stored& stored) {
-    const auto q = token.query.template vector<Dk>();
-    Vector<Scalar, Dk> covered(q.size());
-    detail::read(detail::sized<Dk, Dk>(stored), q, covered);
-    return q.dot(covered);
+    return detail::quadratic_form(detail::sized<Dk, Dk>(stored), token.query.template vector<Dk>());
   }
 };
 

@@ -31,17 +31,35 @@ template <class Scalar, int N>
 using RowPart = Eigen::Array<Scalar, N, 1, Eigen::ColMajor,
                              N == Eigen::Dynamic ? columns_at_once<Scalar> : N, 1>;
 
-/// out = M' x for a row-major M.
+/// Entries first to first + width - 1 of M' x for a row-major M.
+template <int N, class Matrix, class X>
+auto read_part(const Matrix& m, const X& x, Index first, Index width) {
+  using Scalar = typename Matrix::Scalar;
+  RowPart<Scalar, N> sum = RowPart<Scalar, N>::Zero(width);
+  const Scalar* row = m.data() + first;
+  for (Index i = 0; i < m.rows(); ++i, row += m.cols()) {
+    sum += Eigen::Map<const RowPart<Scalar, N>>(row, width) * Scalar(x[i]);
+  }
+  return sum;
+}
+
+/// out = M' x.
 template <class Matrix, class X, class Out>
 [[gnu::flatten]] void read(const Matrix& m, const X& x, Out& out) {
-  using Scalar = typename Matrix::Scalar;
-  for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
-    using Part = Eigen::Map<const RowPart<Scalar, N>>;
-    RowPart<Scalar, N> sum = RowPart<Scalar, N>::Zero(width);
-    const Scalar* row = m.data() + first;
-    for (Index i = 0; i < m.rows(); ++i, row += m.cols()) sum += Part(row, width) * Scalar(x[i]);
-    out.segment(first, width) = sum.matrix();
+  for_each_columns<typename Matrix::Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
+    out.segment(first, width) = read_part<N>(m, x, first, width).matrix();
   });
+}
+
+/// x' M x.
+template <class Matrix, class X>
+[[gnu::flatten]] auto quadratic_form(const Matrix& m, const X& x) {
+  using Scalar = typename Matrix::Scalar;
+  Scalar total(0);
+  for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
+    total += (read_part<N>(m, x, first, width) * x.segment(first, width).array()).sum();
+  });
+  return total;
 }
 
 /// M <- Diag(scale) M + w y', then out = M' x: one pass. `scale` is one factor or one a row.

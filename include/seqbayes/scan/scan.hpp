@@ -12,7 +12,9 @@ namespace seqbayes {
 /// How a sequence is run. Every form yields the same numbers up to rounding.
 class Execution {
  public:
-  /// The fastest form for the layer and its widths.
+  /// Tiles of tokens for the layers of the grid, Comba, Gated DeltaNet-2 and the preconditioned
+  /// rule in float, double or long double, whatever the widths; any other layer or scalar runs
+  /// token by token.
   constexpr Execution() = default;
 
   /// Token by token through `step`.
@@ -109,7 +111,8 @@ using OutputOf = std::conditional_t<ProbabilisticLayer<L>, Output<typename L::Sc
                                     MeanOutput<typename L::Scalar>>;
 
 /// Runs `layer` over `x` from `state`, which is advanced, into `out`, which keeps its memory if it
-/// is of the right size: with a workspace that is used again, repeated scans don't allocate.
+/// is of the right size: with a workspace that is used again, repeated scans don't allocate, but
+/// for layers of dynamic widths that run token by token (see `Execution`).
 /// @throws std::invalid_argument on bad input (see `check_inputs`); the state is then as it was.
 template <SequenceLayer L>
 void scan(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,

@@ -163,15 +163,25 @@ class TiledScan {
   void gains(Index first, Index count, const Results<Scalar>& out) {
     const CovarianceDecay<L, !channel> decay{x_, dk_, none ? nullptr : in_.decay.data(), first};
     if constexpr (std::is_same_v<Policy, FullCovariance>) {
-      const Index own = x_.covariance_log_decay.cols();
-      if (own == 1 || (own == 0 && !channel)) {
-        full_gains<true>(first, count, decay, out);
-      } else {
-        full_gains<false>(first, count, decay, out);
+      const MatrixView<Scalar> own = x_.covariance_log_decay.rows(first, count);
+      if (!grows(own)) {
+        if (own.cols() == 1 || (own.empty() && !channel)) {
+          return full_gains<true>(first, count, decay, out);
+        } else {
+          return full_gains<false>(first, count, decay, out);
+        }
       }
-    } else {
-      for (Index i = 0; i < count; ++i) gain_of_token(first, i, decay, out);
     }
+    for (Index i = 0; i < count; ++i) gain_of_token(first, i, decay, out);
+  }
+
+  /// Whether a covariance grows so fast that a group, which starts from the covariance before it,
+  /// would lose digits that single tokens keep: by more than e^(2 G / 4) = e^2 in a group of G = 4.
+  bool grows(const MatrixView<Scalar>& log_decay) const {
+    for (Index i = 0; i < log_decay.rows(); ++i) {
+      if (log_decay.row(i).vector().maxCoeff() > Scalar(0.25)) return true;
+    }
+    return false;
   }
 
   template <class DecayOf>
