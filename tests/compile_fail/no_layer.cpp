@@ -1,4 +1,4 @@
-// expect: SequenceLayer
+// expect: SequenceLayer|constraints not satisfied
 #include <seqbayes/seqbayes.hpp>
 
 struct AlmostALayer {
