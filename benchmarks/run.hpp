@@ -1,4 +1,4 @@
-// A layer with input, state and memory of its own, ready to be timed.
+// A layer with its input and states, ready to be timed.
 #pragma once
 
 #include <benchmark/benchmark.h>
@@ -65,13 +65,17 @@ class LayerRun : public Run {
 
   void scan_mean(Execution how) override {
     state_ = initial_;
-    seqbayes::scan_mean(layer_, state_, x_, mean_, workspace_, how);
+    seqbayes::scan_mean(layer_, state_, x_, stream_->mean_output.mean, stream_->workspace, how);
     benchmark::ClobberMemory();
   }
 
   void scan() override {
     state_ = initial_;
-    seqbayes::scan(layer_, state_, x_, output_, workspace_);
+    if constexpr (ProbabilisticLayer<L>) {
+      seqbayes::scan(layer_, state_, x_, stream_->output, stream_->workspace);
+    } else {
+      seqbayes::scan(layer_, state_, x_, stream_->mean_output, stream_->workspace);
+    }
     benchmark::ClobberMemory();
   }
 
@@ -135,9 +139,6 @@ class LayerRun : public Run {
   State initial_, state_;
   std::shared_ptr<Stream<Scalar>> stream_;
   Sequence<Scalar> x_;
-  Matrix<Scalar> mean_;
-  OutputOf<L> output_;
-  Workspace<Scalar> workspace_;
   std::vector<State> states_;
 };
 

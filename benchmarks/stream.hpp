@@ -1,4 +1,5 @@
-// Random input, made field by field as layers ask for it and shared by all of them.
+// Random input, made field by field as layers ask for it, and room for the output: shared by all
+// layers, so that the caches hold the same for each.
 #pragma once
 
 #include <map>
@@ -34,6 +35,10 @@ class Stream {
         inputs, made_, x);
     return x;
   }
+
+  Workspace<Scalar> workspace;
+  Output<Scalar> output;           ///< Of filters.
+  MeanOutput<Scalar> mean_output;  ///< Of other layers, and where the mean alone is asked for.
 
  private:
   void fill(std::string_view name, Domain domain, Matrix<Scalar>& entries) {

@@ -36,7 +36,7 @@ template <class Factors, class Scalar>
 void exponential(Factors&& factors, const RowView<Scalar>& log_decay) {
   constexpr int Dk = std::remove_cvref_t<Factors>::RowsAtCompileTime;
   const auto g = log_decay.template vector<Dk>().array();
-  const Scalar lowest(Eigen::NumTraits<Scalar>::lowest());
+  const Scalar lowest(-Eigen::NumTraits<Scalar>::highest());
   if (g.minCoeff() >= lowest) {
     factors = g.exp().matrix();
   } else {

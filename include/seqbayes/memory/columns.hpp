@@ -13,17 +13,25 @@ namespace seqbayes::detail {
 
 /// Columns taken at once: 4 chains of additions hide their latency.
 template <class Scalar>
-inline constexpr int columns_at_once =
-    std::is_floating_point_v<Scalar> ? 4 * vector_width<Scalar> : 4;
+inline constexpr int columns_at_once = 4 * vector_width<Scalar>;
 
 /// Calls f.operator()<N>(first, width) over `columns` columns: N = `columns_at_once` where there
 /// are as many, `Eigen::Dynamic` for the rest.
+///
+/// All of it is inlined, which compilers don't do by themselves.
 template <class Scalar, class F>
-void for_each_columns(Index columns, const F& f) {
+[[gnu::flatten]] void for_each_columns(Index columns, const F& f) {
   constexpr int N = columns_at_once<Scalar>;
   Index first = 0;
   for (; first + N <= columns; first += N) f.template operator()<N>(first, N);
   if (first < columns) f.template operator()<Eigen::Dynamic>(first, columns - first);
+}
+
+/// One call a column, nothing forced inline: the arithmetic of such scalars is long by itself.
+template <class Scalar, class F>
+  requires(!std::is_floating_point_v<Scalar>)
+void for_each_columns(Index columns, const F& f) {
+  for (Index first = 0; first < columns; ++first) f.template operator()<1>(first, 1);
 }
 
 /// A few entries of a row, on the stack.
@@ -45,7 +53,7 @@ auto read_part(const Matrix& m, const X& x, Index first, Index width) {
 
 /// out = M' x.
 template <class Matrix, class X, class Out>
-[[gnu::flatten]] void read(const Matrix& m, const X& x, Out& out) {
+void read(const Matrix& m, const X& x, Out& out) {
   for_each_columns<typename Matrix::Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
     out.segment(first, width) = read_part<N>(m, x, first, width).matrix();
   });
@@ -53,7 +61,7 @@ template <class Matrix, class X, class Out>
 
 /// x' M x.
 template <class Matrix, class X>
-[[gnu::flatten]] auto quadratic_form(const Matrix& m, const X& x) {
+auto quadratic_form(const Matrix& m, const X& x) {
   using Scalar = typename Matrix::Scalar;
   Scalar total(0);
   for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
@@ -64,7 +72,7 @@ template <class Matrix, class X>
 
 /// M <- Diag(scale) M + w y', then out = M' x: one pass. `scale` is one factor or one a row.
 template <class Matrix, class Scale, class W, class Y, class X, class Out>
-[[gnu::flatten]] void update_and_read(Matrix& m, const Scale& scale, const W& w, const Y& y,
+void update_and_read(Matrix& m, const Scale& scale, const W& w, const Y& y,
                                       const X& x, Out& out) {
   using Scalar = typename Matrix::Scalar;
   for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
@@ -85,7 +93,7 @@ template <class Matrix, class Scale, class W, class Y, class X, class Out>
 /// P <- D P D + sign c c' for a square P: exactly symmetric, since the products of two factors,
 /// which commute, are taken first.
 template <class Matrix, class Decay, class C>
-[[gnu::flatten]] void decay_and_add_outer(Matrix& p, const Decay& decay, const C& c,
+void decay_and_add_outer(Matrix& p, const Decay& decay, const C& c,
                                           const typename Matrix::Scalar& sign) {
   using Scalar = typename Matrix::Scalar;
   for_each_columns<Scalar>(p.cols(), [&]<int N>(Index first, Index width) {

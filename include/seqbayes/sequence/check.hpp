@@ -39,33 +39,44 @@ inline std::string expected_shape(Index rows, const InputWidth& input) {
   return text;
 }
 
-/// Whether all entries lie in the domain. Native types take one vectorised pass: x - x is 0 for
-/// finite x and NaN else, and a sum keeps a NaN.
+/// Whether all entries lie in the domain.
 template <class Entries>
+bool all_in_domain(const Entries& x, Domain domain) {
+  using Scalar = typename Entries::Scalar;
+  const auto fits = [domain](const Scalar& entry) {
+    const bool finite = is_finite(entry);
+    switch (domain) {
+      case Domain::finite: return finite;
+      case Domain::non_negative: return finite && entry >= Scalar(0);
+      case Domain::positive: return finite && entry > Scalar(0);
+      case Domain::log_decay: return entry <= Scalar(0);
+      case Domain::log_factor: return entry <= Scalar(Eigen::NumTraits<Scalar>::highest());
+    }
+    return false;
+  };
+  for (Index i = 0; i < x.rows(); ++i) {
+    for (Index j = 0; j < x.cols(); ++j) {
+      if (!fits(x(i, j))) return false;
+    }
+  }
+  return true;
+}
+
+/// Machine numbers take one vectorised pass: a sum keeps the NaN that x - x is for infinite x.
+template <class Entries>
+requires std::is_floating_point_v<typename Entries::Scalar>
 [[gnu::flatten]] bool all_in_domain(const Entries& x, Domain domain) {
   using Scalar = typename Entries::Scalar;
   if (x.size() == 0) return true;
-  const auto finite = [&x] { return Scalar((x - x).sum()) == Scalar(0); };
-  const auto least = [&x] {
-    if constexpr (std::is_floating_point_v<Scalar>) {
-      return x.template minCoeff<Eigen::PropagateNaN>();
-    } else {
-      return Scalar(x.minCoeff());
-    }
-  };
-  const auto most = [&x] {
-    if constexpr (std::is_floating_point_v<Scalar>) {
-      return x.template maxCoeff<Eigen::PropagateNaN>();
-    } else {
-      return Scalar(x.maxCoeff());
-    }
-  };
+  const auto finite = [&x] { return (x - x).sum() == Scalar(0); };
+  const auto least = [&x] { return x.template minCoeff<Eigen::PropagateNaN>(); };
+  const auto most = [&x] { return x.template maxCoeff<Eigen::PropagateNaN>(); };
   switch (domain) {
     case Domain::finite: return finite();
     case Domain::non_negative: return finite() && least() >= Scalar(0);
     case Domain::positive: return finite() && least() > Scalar(0);
     case Domain::log_decay: return most() <= Scalar(0);
-    case Domain::log_factor: return most() <= Scalar(Eigen::NumTraits<Scalar>::highest());
+    case Domain::log_factor: return most() <= std::numeric_limits<Scalar>::max();
   }
   return false;
 }
