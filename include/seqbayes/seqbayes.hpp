@@ -2,6 +2,7 @@
 /// The whole core of seqbayes; needs Eigen alone. Optional parts lie in seqbayes/adapters.
 #pragma once
 
+#include <seqbayes/dynamics/marchenko_pastur.hpp>
 #include <seqbayes/layers/delta_family.hpp>
 #include <seqbayes/layers/grid.hpp>
 #include <seqbayes/layers/information.hpp>
