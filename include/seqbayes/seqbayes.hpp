@@ -2,7 +2,10 @@
 /// The whole core of seqbayes; needs Eigen alone. Optional parts lie in seqbayes/adapters.
 #pragma once
 
+#include <seqbayes/dynamics/calibration.hpp>
 #include <seqbayes/dynamics/marchenko_pastur.hpp>
+#include <seqbayes/dynamics/noise_estimate.hpp>
+#include <seqbayes/dynamics/sample.hpp>
 #include <seqbayes/layers/delta_family.hpp>
 #include <seqbayes/layers/grid.hpp>
 #include <seqbayes/layers/information.hpp>
