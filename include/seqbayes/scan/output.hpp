@@ -41,12 +41,12 @@ namespace detail {
 
 template <class Scalar>
 Scalar log_two_pi() {
-  using std::atan2;
+  using std::acos;
   using std::log;
   if constexpr (std::is_floating_point_v<Scalar>) {
     return std::log(2 * std::numbers::pi_v<Scalar>);
   } else {
-    return log(Scalar(Scalar(4) * atan2(Scalar(1), Scalar(0))));
+    return log(Scalar(Scalar(4) * acos(Scalar(0))));
   }
 }
 
