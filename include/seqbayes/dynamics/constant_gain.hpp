@@ -1,0 +1,65 @@
+/// @file
+/// The filter against the best constant write strength: one key written n times (R1.6, R1.7).
+#pragma once
+
+#include <seqbayes/dynamics/repeated_writes.hpp>
+
+namespace seqbayes::dynamics {
+
+/// R1.6a: (E_reset - E_Bayes) / r after n writes, where the filter's prior is right (Delta^2 = p_0
+/// on average, lambda = r / p_0 > 0) and there is neither decay nor drift: a sum of squares
+///
+///     sum_j (1 - b)^(2 (n - j)) (j + lambda) / (j - 1 + lambda) (b - 1 / (j + lambda))^2 >= 0,
+///
+/// so no constant gain b wins at any n. O(n).
+template <class Scalar>
+Scalar excess_of_constant_gain(const Scalar& lambda, const Scalar& gain, Count n) {
+  const Scalar one(1);
+  Scalar excess(0);
+  for (Count j = 1; j <= n; ++j) {
+    const Scalar after = Scalar(static_cast<double>(j)) + lambda;
+    const Scalar mismatch = gain - one / after;
+    excess = (one - gain) * (one - gain) * excess + after / (after - one) * mismatch * mismatch;
+  }
+  return excess;
+}
+
+/// R1.6b: from this n on the filter beats the constant gain b in (0, 1], for one fixed first error
+/// with D = Delta^2 / r >= b / (2 - b). A wrong prior (lambda D much greater than 1) delays it to
+/// about lambda sqrt(D (2 - b) / b). Where the root is complex Bayes wins against every plateau:
+/// then 0.
+template <class Scalar>
+Scalar crossover(const Scalar& lambda, const Scalar& gain, const Scalar& first_error) {
+  using std::sqrt;
+  const Scalar zero(0), one(1), two(2);
+  const Scalar rho = gain / (two - gain);  // the plateau of b in units of r
+  const Scalar square = one + Scalar(4) * rho * lambda * (lambda * first_error - one);
+  return square < zero ? zero : (one + sqrt(square)) / (two * rho) - lambda;
+}
+
+/// R1.7: the constant gain b in [0, 1] with the least error after n >= 1 writes, for a first error
+/// D = Delta^2 / r > 0: the root of n c^(2n-1) [D (1 + c) - b] = b G_n(c^2), c = 1 - b. Its error,
+/// r times `after_writes(ResetRule{b}, n).mse(sqrt(D), 1)`, is about (1 + ln 4nD) / 4 times the
+/// filter's r / n: no constant gain keeps up. By bisection, then a Newton step, which also carries
+/// derivatives of D.
+template <class Scalar>
+Scalar best_constant_gain(const Scalar& first_error, Count n) {
+  const Scalar one(1), two(2), count(static_cast<double>(n));
+  const auto balance = [&](const Scalar& b) {
+    const Scalar c = one - b;
+    return count * power(c, 2 * n - 1) * (first_error * (one + c) - b) -
+           b * geometric_sum(Scalar(c * c), n);
+  };
+  Scalar low(0), high(1);
+  for (Scalar b = one / two; low < b && b < high; b = (low + high) / two) {
+    (balance(b) > Scalar(0) ? low : high) = b;
+  }
+  const Scalar c = one - low, odd = power(c, 2 * n - 1);
+  const Scalar even = power(c, 2 * n - 2);
+  const Scalar slope = -count * (two * count - one) * even * (first_error * (one + c) - low) -
+                       count * odd * (first_error + one) -
+                       (two * count * odd + low * geometric_sum(Scalar(c * c), n)) / (one + c);
+  return low - balance(low) / slope;
+}
+
+}  // namespace seqbayes::dynamics

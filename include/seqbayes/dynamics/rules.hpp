@@ -1,0 +1,67 @@
+/// @file
+/// Write rules of which the dynamics are known, and the steady state of the filter.
+#pragma once
+
+#include <cmath>
+
+#include <seqbayes/dynamics/geometric.hpp>
+
+namespace seqbayes::dynamics {
+
+/// The Bayesian Layer with scalar decay, all its noise isotropic. Keys are of unit norm; for one
+/// key with |k|^2 = g multiply `prior_variance` and `process_noise` by g. With values in units of
+/// V:
+template <class Scalar>
+struct FilterRule {
+  Scalar prior_variance{1};     ///< p_0 = sigma_0^2 >= 0, in V^2.
+  Scalar observation_noise{1};  ///< r >= 0, in V^2; p_0 + r > 0.
+  Scalar decay{1};              ///< alpha in [0, 1], a write.
+  Scalar process_noise{0};      ///< omega >= 0, in V^2 a write.
+};
+
+/// DeltaNet, and with decay Gated DeltaNet. Stable for 0 < gain < 2.
+template <class Scalar>
+struct ResetRule {
+  Scalar gain{
+      1};  ///< b = beta |k|^2; 1 / (1 + lambda) for the reset filter, lambda = r / sigma_0^2.
+  Scalar decay{1};  ///< alpha in [0, 1], a write.
+};
+
+/// Linear attention, and with decay RetNet and Mamba-2; unit keys.
+template <class Scalar>
+struct AttentionRule {
+  Scalar decay{1};  ///< alpha in [0, 1], a write.
+};
+
+/// Where the variance of one key written at every step settles (R1.2, R1.3).
+template <class Scalar>
+struct RiccatiLimit {
+  Scalar predicted;    ///< \hat p_+, before a write, in V^2.
+  Scalar gain;         ///< a* = \hat p_+ / (r + \hat p_+), approached at rate `contraction`^2.
+  Scalar kept;         ///< 1 - a*.
+  Scalar contraction;  ///< phi = alpha (1 - a*): what a step leaves of an error.
+  Scalar posterior;    ///< p_+ = a* r, after a write, in V^2.
+};
+
+/// The fixed point of p -> alpha^2 p + omega -> its posterior (R1.2, R1.3). `rule.prior_variance`
+/// is not used. r = omega = 0 is the limit r -> 0 of omega = 0: a* = 0.
+template <class Scalar>
+RiccatiLimit<Scalar> riccati_limit(const FilterRule<Scalar>& rule) {
+  using std::sqrt;
+  const Scalar zero(0), one(1), two(2);
+  const Scalar& r = rule.observation_noise;
+  const Scalar& omega = rule.process_noise;
+  // \hat p_+^2 - u \hat p_+ = omega r
+  const Scalar u = omega - (one - rule.decay) * (one + rule.decay) * r;
+  Scalar predicted(0);
+  if (omega > zero) {
+    const Scalar root = sqrt(u * u + Scalar(4) * omega * r);
+    predicted = u > zero ? (u + root) / two : two * omega * r / (root - u);
+  }
+  const Scalar innovation = r + predicted;
+  const Scalar gain = innovation > zero ? predicted / innovation : zero;
+  const Scalar kept = innovation > zero ? r / innovation : one;
+  return {predicted, gain, kept, rule.decay * kept, gain * r};
+}
+
+}  // namespace seqbayes::dynamics
