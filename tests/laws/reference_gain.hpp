@@ -208,7 +208,8 @@ class ReferenceGain {
     const Real rho = flat() ? r : Real(setup_.input_variance * r / (setup_.input_variance + r));
     for (Index i = 0; i < dk(); ++i) {
       for (Index j = 0; j < dk(); ++j) {
-        P_(i, j) = decay_[at(i)] * P_(i, j) * decay_[at(j)] + rho * k[at(i)] * k[at(j)];
+        P_(i, j) = covariance_decay_[at(i)] * P_(i, j) * covariance_decay_[at(j)] +
+                   rho * k[at(i)] * k[at(j)];
       }
       note(magnitude(P_(i, i)), 0, 0);
     }

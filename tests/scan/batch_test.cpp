@@ -283,7 +283,7 @@ struct Picky {
   }
 };
 
-TEST_CASE("The error of the first item whose layer throws comes through; the others are done") {
+TEST_CASE("The error of the first item whose layer throws comes through, and the others are done") {
   Matrix<double> good = Matrix<double>::Ones(5, 1);
   Matrix<double> bad = good, worse = good;
   bad(3, 0) = -1;

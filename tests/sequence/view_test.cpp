@@ -122,7 +122,7 @@ TEST_CASE("A row view of a vector") {
   CHECK(RowView<float>(raw.data(), 3)[2] == 9);
 }
 
-TEST_CASE("An empty view has no width; rows alone don't make it full") {
+TEST_CASE("An empty view has no width, and rows alone don't make it full") {
   CHECK(MatrixView<float>().empty());
   CHECK(MatrixView<float>().rows() == 0);
   CHECK(MatrixView<float>().row(5).empty());

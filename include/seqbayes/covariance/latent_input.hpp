@@ -54,8 +54,9 @@ struct AccumulatedCovariance {
   using Options = LayerOptions<Scalar, Dk, Dv>;
 
   template <class Options>
-  static void add_inputs(InputWidths& inputs, const Options&) {
+  static void add_inputs(InputWidths& inputs, const Options& options) {
     inputs.observation_noise = 1;
+    inputs.covariance_log_decay = InputWidth::one_or(options.key_dim).optional();
   }
 
   template <class Options>

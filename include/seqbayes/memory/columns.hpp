@@ -29,8 +29,7 @@ template <class Scalar, class F>
 
 /// One call a column, nothing forced inline: the arithmetic of such scalars is long by itself.
 template <class Scalar, class F>
-  requires(!std::is_floating_point_v<Scalar>)
-void for_each_columns(Index columns, const F& f) {
+requires(!std::is_floating_point_v<Scalar>) void for_each_columns(Index columns, const F& f) {
   for (Index first = 0; first < columns; ++first) f.template operator()<1>(first, 1);
 }
 
@@ -72,8 +71,7 @@ auto quadratic_form(const Matrix& m, const X& x) {
 
 /// M <- Diag(scale) M + w y', then out = M' x: one pass. `scale` is one factor or one a row.
 template <class Matrix, class Scale, class W, class Y, class X, class Out>
-void update_and_read(Matrix& m, const Scale& scale, const W& w, const Y& y,
-                                      const X& x, Out& out) {
+void update_and_read(Matrix& m, const Scale& scale, const W& w, const Y& y, const X& x, Out& out) {
   using Scalar = typename Matrix::Scalar;
   for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
     using Part = Eigen::Map<RowPart<Scalar, N>>;
@@ -94,7 +92,7 @@ void update_and_read(Matrix& m, const Scale& scale, const W& w, const Y& y,
 /// which commute, are taken first.
 template <class Matrix, class Decay, class C>
 void decay_and_add_outer(Matrix& p, const Decay& decay, const C& c,
-                                          const typename Matrix::Scalar& sign) {
+                         const typename Matrix::Scalar& sign) {
   using Scalar = typename Matrix::Scalar;
   for_each_columns<Scalar>(p.cols(), [&]<int N>(Index first, Index width) {
     using Part = Eigen::Map<RowPart<Scalar, N>>;

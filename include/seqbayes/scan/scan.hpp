@@ -2,6 +2,8 @@
 /// Runs a layer over a sequence.
 #pragma once
 
+#include <stdexcept>
+
 #include <seqbayes/scan/concept.hpp>
 #include <seqbayes/scan/output.hpp>
 #include <seqbayes/scan/tiled.hpp>
@@ -19,8 +21,12 @@ class Execution {
 
   /// Token by token through `step`.
   static constexpr Execution sequential() { return Execution(1); }
-  /// Up to `tokens` >= 1 tokens at a time, for layers that have such a form.
-  static constexpr Execution chunked(Index tokens) { return Execution(tokens); }
+  /// Up to `tokens` tokens at a time, for layers that have such a form.
+  /// @throws std::invalid_argument if tokens < 1.
+  static constexpr Execution chunked(Index tokens) {
+    if (tokens < 1) throw std::invalid_argument("seqbayes: a chunk has at least one token");
+    return Execution(tokens);
+  }
 
   /// Tokens at a time; 0 leaves it to the library.
   [[nodiscard]] constexpr Index chunk() const { return chunk_; }
