@@ -8,6 +8,7 @@
 #include <seqbayes/dynamics/marchenko_pastur.hpp>
 #include <seqbayes/dynamics/noise_estimate.hpp>
 #include <seqbayes/dynamics/sample.hpp>
+#include <seqbayes/gradient/scan_vjp.hpp>
 #include <seqbayes/layers/delta_family.hpp>
 #include <seqbayes/layers/grid.hpp>
 #include <seqbayes/layers/information.hpp>

@@ -34,6 +34,37 @@ struct Threads {
   }
 };
 
+namespace detail {
+
+/// Calls check(head, i) for each item of a batch, in order, and then, through the executor,
+/// run(head, i). Item i is of head i modulo their number. An exception comes out when all items are
+/// done.
+template <class Executor, class Heads, class Check, class Run>
+void for_each_item(const Executor& executor, const Heads& heads, Index items, const Check& check,
+                   const Run& run) {
+  const auto count = static_cast<Index>(std::ranges::size(heads));
+  if (items > 0 && (count == 0 || items % count != 0)) {
+    fail("a batch needs a whole number of items a head");
+  }
+  const auto head = [&](Index i) -> const auto& { return heads[std::size_t(i % count)]; };
+  for (Index i = 0; i < items; ++i) check(head(i), std::size_t(i));
+
+  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(items));
+  executor(items, [&](Index i) {
+    const auto item = static_cast<std::size_t>(i);
+    try {
+      run(head(i), item);
+    } catch (...) {
+      errors[item] = std::current_exception();
+    }
+  });
+  for (const std::exception_ptr& error : errors) {
+    if (error) std::rethrow_exception(error);
+  }
+}
+
+}  // namespace detail
+
 /// Runs item i = 0, 1, ... of a batch: `heads[i % heads.size()]` from `states[i]` over `inputs[i]`
 /// into `outputs[i]`, so that items are ordered sequence by sequence, head by head. Outputs are
 /// `Output` or `MeanOutput` (as the layer's `scan` yields), or matrices for the mean alone; they
@@ -49,30 +80,16 @@ void scan(const Executor& executor, const Heads& heads, States&& states, const I
   using Scalar = typename std::ranges::range_value_t<Heads>::Scalar;
   const auto size = [](const auto& range) { return static_cast<Index>(std::ranges::size(range)); };
   const Index items = size(states);
-  if (size(inputs) != items || size(outputs) != items ||
-      (items > 0 && (size(heads) == 0 || items % size(heads) != 0))) {
-    detail::fail(
-        "a batch needs one state, input and output an item, and a whole number of items a "
-        "head");
+  if (size(inputs) != items || size(outputs) != items) {
+    detail::fail("a batch needs one state, input and output an item");
   }
-  const auto head = [&](Index i) -> const auto& { return heads[std::size_t(i % size(heads))]; };
-  for (Index i = 0; i < items; ++i) {
-    detail::check_call(head(i), states[std::size_t(i)], inputs[std::size_t(i)]);
-  }
-
-  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(items));
-  executor(items, [&](Index i) {
-    const auto item = static_cast<std::size_t>(i);
-    try {
-      Workspace<Scalar> workspace;
-      detail::scan_checked(head(i), states[item], inputs[item], outputs[item], workspace, how);
-    } catch (...) {
-      errors[item] = std::current_exception();
-    }
-  });
-  for (const std::exception_ptr& error : errors) {
-    if (error) std::rethrow_exception(error);
-  }
+  detail::for_each_item(
+      executor, heads, items,
+      [&](const auto& head, std::size_t i) { detail::check_call(head, states[i], inputs[i]); },
+      [&](const auto& head, std::size_t i) {
+        Workspace<Scalar> workspace;
+        detail::scan_checked(head, states[i], inputs[i], outputs[i], workspace, how);
+      });
 }
 
 }  // namespace seqbayes

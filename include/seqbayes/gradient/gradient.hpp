@@ -1,0 +1,133 @@
+/// @file
+/// What `scan_vjp` takes and returns: cotangents of a scan's results, gradients of its inputs.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include <seqbayes/scan/concept.hpp>
+#include <seqbayes/sequence/check.hpp>
+
+namespace seqbayes {
+
+/// Derivatives of a loss by the results of a scan. What is left empty counts as zero.
+template <SequenceLayer L>
+struct Cotangent {
+  using Scalar = typename L::Scalar;
+  MatrixView<Scalar> mean;   ///< By the outputs, T x Dv.
+  RowView<Scalar> variance;  ///< By the retrieval variances, T entries; of filters only.
+  Scalar log_evidence{};     ///< By the log evidence; of filters only.
+  /// By the state after the last token, in the shape of the state. That of a full covariance is
+  /// taken as symmetric: its antisymmetric part has no effect.
+  std::optional<typename L::State> state{};
+};
+
+/// Derivatives of the loss by the inputs of a scan: of each field that the layer reads, a matrix in
+/// the shape of the input (one column where the input has one for all channels); all other fields
+/// stay empty.
+///
+/// `log_decay` of a layer with `ConstantDecay` is 1 x 1, the derivative by the option.
+template <SequenceLayer L>
+struct Gradient : Fields<Matrix<typename L::Scalar>> {
+  /// By the state before the first token. That of a full covariance is symmetric: the change of the
+  /// loss is the sum over all entries, so each off-diagonal pair counts twice.
+  typename L::State initial_state;
+  /// By the option `prior_variance`, *at the given initial state*: what reset layers' variances and
+  /// evidence take from it. `from_prior` is the rest for runs from `layer.initial_state()`.
+  typename L::Scalar prior_variance{};
+};
+
+/// The derivative of the loss by the option `prior_variance` of a run that started from
+/// `layer.initial_state()`, whose covariance is `prior_variance` times one of its own.
+template <class L>
+typename L::Scalar prior_variance_gradient(const L& layer, const Gradient<L>& gradient) {
+  using Scalar = typename L::Scalar;
+  typename L::Options unit = layer.options();
+  unit.prior_variance = Scalar(1);
+  const auto start = L(unit).initial_state();
+  if constexpr (requires { start.covariance.size(); }) {
+    return gradient.prior_variance +
+           start.covariance.cwiseProduct(gradient.initial_state.covariance).sum();
+  } else if constexpr (requires { Scalar(start.covariance); }) {
+    return gradient.prior_variance + start.covariance * gradient.initial_state.covariance;
+  } else {
+    return gradient.prior_variance;
+  }
+}
+
+namespace detail {
+
+/// One token's row of one field's gradient. Empty where the layer doesn't read the field.
+template <class Scalar>
+class GradientRow {
+ public:
+  GradientRow() = default;
+  GradientRow(Scalar* data, Index size) : data_(data), size_(size) {}
+
+  /// Adds one derivative a channel; their sum if the field has one entry for all channels.
+  template <class Entries>
+  void add(const Entries& entries) {
+    if (size_ == entries.size()) {
+      Eigen::Map<Vector<Scalar, Entries::SizeAtCompileTime>>(data_, size_) += entries;
+    } else if (size_ == 1) {
+      data_[0] += entries.sum();
+    }
+  }
+  /// Adds to a field of one entry.
+  void add_one(const Scalar& entry) {
+    if (size_ == 1) data_[0] += entry;
+  }
+
+ private:
+  Scalar* data_ = nullptr;
+  Index size_ = 0;
+};
+
+template <class Scalar>
+using TokenGradient = Fields<GradientRow<Scalar>>;
+
+/// Row t of each field; of a field with one row for all tokens (an option), that row.
+template <class Scalar>
+TokenGradient<Scalar> token_gradient(Fields<Matrix<Scalar>>& fields, Index t) {
+  TokenGradient<Scalar> rows;
+  for_each_field(
+      [t](auto, auto, Matrix<Scalar>& all, GradientRow<Scalar>& one) {
+        if (all.size() == 0) return;
+        one = {all.data() + (all.rows() == 1 ? 0 : t) * all.cols(), all.cols()};
+      },
+      fields, rows);
+  return rows;
+}
+
+template <class L>
+void check_cotangent(const L& layer, const Sequence<typename L::Scalar>& x,
+                     const Cotangent<L>& cotangent) {
+  using Scalar = typename L::Scalar;
+  const auto check = [&](const char* name, const MatrixView<Scalar>& view, Index width) {
+    if (!view.empty()) check_field(name, Domain::finite, view, width, x.length());
+  };
+  check("cotangent.mean", cotangent.mean, layer.value_dim());
+  const RowView<Scalar>& variance = cotangent.variance;
+  if (!variance.empty()) {
+    check("cotangent.variance", MatrixView<Scalar>(variance.data(), variance.size(), 1), 1);
+  }
+  if (!is_finite(cotangent.log_evidence)) fail("cotangent.log_evidence must be finite");
+  if constexpr (!ProbabilisticLayer<L>) {
+    if (!variance.empty()) fail("cotangent.variance is given, but this layer has no variance");
+    if (cotangent.log_evidence != Scalar(0)) {
+      fail("cotangent.log_evidence is given, but this layer has no evidence");
+    }
+  }
+  if constexpr (requires { layer.check_state(*cotangent.state); }) {
+    if (!cotangent.state) return;
+    try {
+      layer.check_state(*cotangent.state);
+    } catch (const std::invalid_argument& error) {
+      const std::string text = error.what();  // "seqbayes: state. ..."
+      fail("cotangent." + text.substr(text.find("state.")));
+    }
+  }
+}
+
+}  // namespace detail
+}  // namespace seqbayes

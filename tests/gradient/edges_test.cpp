@@ -1,0 +1,82 @@
+// Gradients where the forward pass takes a branch: the lift of a covariance, improper evidence,
+// tokens that observe nothing.
+#include "equals_forward_mode.hpp"
+
+namespace gradient {
+namespace {
+
+template <class L>
+void check_against_forward_mode(const Setup<double>& setup, const typename L::State& start,
+                                const Stream<double>& stream, const Loss<L>& loss) {
+  CotangentOwner<double, L> cotangent;
+  look_at(cotangent, loss);
+  const auto got = seqbayes::scan_vjp(make<L>(setup), start, stream.view(), cotangent.view);
+  check_all(compare(got, setup, start, stream, loss), double_bound);
+}
+
+TEST_CASE("a covariance that is negative along the key is lifted: the derivative of the lift") {
+  using L = seqbayes::BayesianLayer<double>;
+  const Setup<double> setup{3, 2};
+  const L layer = make<L>(setup);
+  const auto stream = draw_stream(layer.inputs(), 4, 97);
+  auto start = some_state(layer);
+  const seqbayes::Vector<double> k = stream.fields.key.row(0).transpose();
+  start.covariance -= 4 * k * k.transpose();
+  start.covariance = start.covariance.cast<float>().cast<double>().eval();
+  start.covariance.triangularView<Eigen::Upper>() = start.covariance.transpose();
+  REQUIRE(k.dot(start.covariance * k) < -1);  // after decay and noise still negative
+  check_against_forward_mode<L>(setup, start, stream, draw_loss(layer, 4));
+}
+
+TEST_CASE("a flat prior of the input: the evidence is minus infinity, its derivatives are zero") {
+  using L = LatentFilter<double, any, any, seqbayes::ScalarDecay>;
+  const Setup<double> setup{3, 2};
+  const L layer = make<L>(setup);
+  const auto stream = draw_stream(layer.inputs(), 5, 99);
+  auto loss = draw_loss(layer, 5);
+  const auto gradient = [&](double evidence) {
+    loss.log_evidence = evidence;
+    CotangentOwner<double, L> cotangent;
+    look_at(cotangent, loss);
+    return seqbayes::scan_vjp(layer, some_state(layer), stream.view(), cotangent.view);
+  };
+  const auto with = gradient(1), without = gradient(0);
+  CHECK(with.value == without.value);
+  CHECK(with.observation_noise == without.observation_noise);
+  CHECK(with.key.allFinite());
+  check_against_forward_mode<L>(setup, some_state(layer), stream, loss);
+}
+
+TEST_CASE("without prior variance a reset layer's tokens observe nothing") {
+  using L = seqbayes::GatedDeltaNet<double>;
+  Setup<double> setup{3, 2};
+  setup.prior_variance = 0;
+  const L layer = make<L>(setup);
+  const auto stream = draw_stream(layer.inputs(), 5, 101);
+  const auto loss = draw_loss(layer, 5);
+  CotangentOwner<double, L> cotangent;
+  look_at(cotangent, loss);
+  const auto got = seqbayes::scan_vjp(layer, layer.initial_state(), stream.view(), cotangent.view);
+  CHECK(got.key.allFinite());
+  CHECK(std::isfinite(got.prior_variance));
+}
+
+TEST_CASE("of a final covariance's cotangent the symmetric part counts") {
+  using L = seqbayes::BayesianLayer<double>;
+  const L layer = make<L>(Setup<double>{3, 2});
+  const auto stream = draw_stream(layer.inputs(), 5, 103);
+  const auto gradient = [&](double antisymmetric) {
+    Cotangent<L> cotangent;
+    auto state = layer.initial_state();
+    state.covariance(0, 1) += antisymmetric;
+    state.covariance(1, 0) -= antisymmetric;
+    cotangent.state = state;
+    return seqbayes::scan_vjp(layer, some_state(layer), stream.view(), cotangent);
+  };
+  CHECK((gradient(0.5).key - gradient(0).key).isZero(0));
+  const auto p = gradient(0.5).initial_state.covariance;
+  CHECK(p == p.transpose());
+}
+
+}  // namespace
+}  // namespace gradient

@@ -1,0 +1,110 @@
+// Bad input of scan_vjp is refused by name; batches.
+#include <support/catch.hpp>
+
+#include <laws/case.hpp>
+
+namespace gradient {
+namespace {
+
+using namespace laws;
+using seqbayes::Cotangent;
+using Filter = seqbayes::GatedDeltaNet<double>;
+using Plain = seqbayes::Ssd<double>;
+
+template <class L>
+std::string complaint_of(const L& layer, const seqbayes::Sequence<double>& x,
+                         const Cotangent<L>& cotangent, Index interval = 0) {
+  try {
+    seqbayes::scan_vjp(layer, layer.initial_state(), x, cotangent, interval);
+  } catch (const std::invalid_argument& error) {
+    return error.what();
+  }
+  return "";
+}
+
+TEST_CASE("bad input of scan_vjp is named") {
+  const Filter filter({.key_dim = 3, .value_dim = 2});
+  const Plain plain({.key_dim = 3, .value_dim = 2});
+  const auto stream = draw_stream(filter.inputs(), 5, 7);
+  const auto x = stream.view();
+  Matrix<double> mean = Matrix<double>::Ones(5, 2);
+  const Matrix<double> wide = Matrix<double>::Ones(5, 3), shorter = Matrix<double>::Ones(4, 2);
+  const seqbayes::Vector<double> variance = seqbayes::Vector<double>::Ones(5);
+  Cotangent<Filter> c;
+  c.mean = mean;
+  c.variance = variance;
+  CHECK(complaint_of(filter, x, c) == "");
+
+  c.mean = wide;
+  CHECK(complaint_of(filter, x, c) == "seqbayes: cotangent.mean is 5 x 3, expected 5 x 2");
+  c.mean = shorter;
+  CHECK(complaint_of(filter, x, c) == "seqbayes: cotangent.mean is 4 x 2, expected 5 x 2");
+  mean(3, 1) = std::numeric_limits<double>::quiet_NaN();
+  c.mean = mean;
+  CHECK(complaint_of(filter, x, c) ==
+        "seqbayes: cotangent.mean (5 x 2) has a bad entry in row 3: every entry must be finite");
+  c.mean = {};
+  c.variance = {variance.data(), 4};
+  CHECK(complaint_of(filter, x, c) == "seqbayes: cotangent.variance is 4 x 1, expected 5 x 1");
+  c.variance = {};
+  c.log_evidence = infinity;
+  CHECK(complaint_of(filter, x, c) == "seqbayes: cotangent.log_evidence must be finite");
+  c.log_evidence = 0;
+  c.state = Filter({.key_dim = 2, .value_dim = 2}).initial_state();
+  CHECK(complaint_of(filter, x, c) == "seqbayes: cotangent.state.mean is 2 x 2, expected 3 x 2");
+  c.state.reset();
+  CHECK(complaint_of(filter, x, c, -1) == "seqbayes: the checkpoint interval must be >= 0");
+  auto missing = x;
+  missing.write_strength = {};
+  CHECK(complaint_of(filter, missing, c) ==
+        "seqbayes: write_strength is missing: this layer reads it, 5 x 1");
+
+  Cotangent<Plain> p;
+  p.variance = variance;
+  CHECK(complaint_of(plain, x, p) ==
+        "seqbayes: cotangent.variance is given, but this layer has no variance");
+  p.variance = {};
+  p.log_evidence = 1;
+  CHECK(complaint_of(plain, x, p) ==
+        "seqbayes: cotangent.log_evidence is given, but this layer has no evidence");
+}
+
+TEST_CASE("gradients of a batch are those of its items, by any executor") {
+  std::vector<Filter> heads;
+  heads.emplace_back(Filter::Options{.key_dim = 3, .value_dim = 2});
+  heads.emplace_back(Filter::Options{.key_dim = 3, .value_dim = 2, .prior_variance = 2});
+  std::vector<Stream<double>> streams;
+  std::vector<seqbayes::Sequence<double>> inputs;
+  std::vector<Filter::State> states;
+  std::vector<Matrix<double>> means;
+  for (std::uint64_t i = 0; i < 6; ++i) {
+    streams.push_back(draw_stream(heads[0].inputs(), 9, 11 + i));
+    states.push_back(some_state(heads[0], i));
+    Draw draw(29 + i);
+    draw_normal(means.emplace_back(9, 2), draw);
+  }
+  std::vector<Cotangent<Filter>> cotangents(6);
+  for (std::size_t i = 0; i < 6; ++i) {
+    inputs.push_back(streams[i].view());
+    cotangents[i].mean = means[i];
+    cotangents[i].log_evidence = 0.5;
+  }
+  for (const int threads : {1, 3}) {
+    std::vector<seqbayes::Gradient<Filter>> got(6);
+    seqbayes::scan_vjp(seqbayes::Threads{threads}, heads, states, inputs, cotangents, got);
+    for (std::size_t i = 0; i < 6; ++i) {
+      const auto want = seqbayes::scan_vjp(heads[i % 2], states[i], inputs[i], cotangents[i]);
+      CHECK(got[i].key == want.key);
+      CHECK(got[i].value == want.value);
+      CHECK(got[i].prior_variance == want.prior_variance);
+      CHECK(got[i].initial_state == want.initial_state);
+    }
+  }
+  std::vector<seqbayes::Gradient<Filter>> fewer(5);
+  CHECK_THROWS_AS(
+      seqbayes::scan_vjp(seqbayes::Threads{1}, heads, states, inputs, cotangents, fewer),
+      std::invalid_argument);
+}
+
+}  // namespace
+}  // namespace gradient

@@ -1,0 +1,213 @@
+// The reference for gradients: the step form in long double with one dual number, direction by
+// direction. Nothing of it is shared with the code that goes backwards.
+#pragma once
+
+#include <ceres/jet.h>
+
+#include <support/catch.hpp>
+
+#include <laws/case.hpp>
+#include <laws/layers.hpp>
+
+namespace gradient {
+
+using namespace laws;
+using seqbayes::Cotangent;
+using seqbayes::Gradient;
+using Jet = ceres::Jet<long double, 1>;
+
+/// The same layer of another scalar.
+template <class L, class S>
+struct Rebind;
+template <class From, int Dk, int Dv, class Model, class D, class Covariance, class S>
+struct Rebind<seqbayes::Layer<From, Dk, Dv, Model, D, Covariance>, S> {
+  using type = seqbayes::Layer<S, Dk, Dv, Model, D, Covariance>;
+};
+
+template <class Base, int Dk, int Dv, int Writes, class S>
+struct Rebind<seqbayes::SeveralWrites<Base, Dk, Dv, Writes>, S> {
+  using type = seqbayes::SeveralWrites<typename Rebind<Base, S>::type, Dk, Dv, Writes>;
+};
+
+/// Calls f(entry, transposed entry) for each entry of a state, or each pair in the lower triangle
+/// of a full covariance, which are the same entry otherwise.
+template <class State, class F>
+void for_each_entry(State& state, F&& f) {
+  const auto all = [&](auto& m) {
+    for (Index i = 0; i < m.size(); ++i) f(m.data()[i], m.data()[i]);
+  };
+  all(state.mean);
+  if constexpr (requires { state.covariance.size(); }) {
+    auto& p = state.covariance;
+    if (p.rows() > 1 && p.rows() == p.cols()) {
+      for (Index i = 0; i < p.rows(); ++i) {
+        for (Index j = 0; j <= i; ++j) f(p(i, j), p(j, i));
+      }
+    } else {
+      all(p);
+    }
+  } else if constexpr (!std::is_same_v<std::remove_cvref_t<decltype(state.covariance)>,
+                                       seqbayes::Empty>) {
+    f(state.covariance, state.covariance);
+  }
+}
+
+/// Random derivatives by all results, each exactly a float.
+template <class L>
+struct Loss {
+  Matrix<double> mean;
+  Matrix<double> variance;
+  double log_evidence = 0;
+  typename L::State state;
+};
+
+template <class L>
+Loss<L> draw_loss(const L& layer, Index length, std::uint64_t seed = 83) {
+  Draw draw(seed);
+  constexpr bool filter = seqbayes::ProbabilisticLayer<L>;
+  Loss<L> loss{Matrix<double>(length, layer.value_dim()), Matrix<double>(filter ? length : 0, 1),
+               filter ? 0.375 : 0, layer.initial_state()};
+  draw_normal(loss.mean, draw);
+  draw_normal(loss.variance, draw);
+  for_each_entry(loss.state, [&](auto& a, auto& b) {
+    a = static_cast<typename L::Scalar>(draw.normal());
+    b = a;
+  });
+  return loss;
+}
+
+template <class Scalar, class L>
+struct CotangentOwner {
+  Matrix<Scalar> mean;
+  seqbayes::Vector<Scalar> variance;
+  Cotangent<L> view;
+};
+
+template <class L>
+void look_at(CotangentOwner<typename L::Scalar, L>& owner, const Loss<L>& loss) {
+  using Scalar = typename L::Scalar;
+  owner.mean = loss.mean.template cast<Scalar>();
+  owner.variance = loss.variance.template cast<Scalar>();
+  owner.view.mean = owner.mean;
+  owner.view.variance = owner.variance;
+  owner.view.log_evidence = static_cast<Scalar>(loss.log_evidence);
+  owner.view.state = loss.state;
+}
+
+/// All that a run reads, in dual numbers.
+template <class L>
+struct DualRun {
+  using Dual = typename Rebind<L, Jet>::type;
+  typename Dual::Options options;
+  typename Dual::State start;
+  Stream<Jet> x;
+
+  DualRun(const Setup<double>& setup, const typename L::State& state, const Stream<double>& stream)
+      : options(make<Dual>(setup).options()),
+        start(Dual(options).initial_state()),
+        x(stream.template as<Jet>()) {
+    std::vector<Jet> entries;
+    for_each_entry(state, [&](const auto& a, const auto&) { entries.emplace_back(a); });
+    auto entry = entries.begin();
+    for_each_entry(start, [&](Jet& a, Jet& b) { b = a = *entry++; });
+  }
+
+  /// The derivative of the loss in the direction that the inputs now have.
+  [[nodiscard]] long double slope(const Loss<L>& loss) const {
+    const Dual layer(options);
+    auto state = start;
+    Jet sum(0);
+    for (Index t = 0; t < x.length(); ++t) {
+      const auto y = layer.step(state, x.view().token(t));
+      for (Index c = 0; c < y.mean.size(); ++c) sum += y.mean[c] * Jet(loss.mean(t, c));
+      if constexpr (seqbayes::ProbabilisticLayer<L>) {
+        sum += y.variance * Jet(loss.variance(t, 0));
+        if (loss.log_evidence != 0) sum += y.log_evidence * Jet(loss.log_evidence);
+      }
+    }
+    std::vector<Jet> weights;
+    for_each_entry(loss.state, [&](const auto& a, const auto&) { weights.emplace_back(a); });
+    auto weight = weights.begin();
+    for_each_entry(state, [&](const Jet& a, const Jet& b) {
+      sum += *weight * a;
+      if (&a != &b) sum += *weight * b;
+      ++weight;
+    });
+    return sum.v[0];
+  }
+
+  long double slope_along(Jet& entry, Jet& same, const Loss<L>& loss) {
+    entry.v[0] = same.v[0] = 1;
+    const long double result = slope(loss);
+    entry.v[0] = same.v[0] = 0;
+    return result;
+  }
+};
+
+/// Derivatives of one kind, and what they should be.
+struct Comparison {
+  std::string name;
+  std::vector<long double> got, want;
+
+  [[nodiscard]] long double error() const {
+    long double largest = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      const long double difference = std::abs(got[i] - want[i]);
+      if (!(difference <= largest)) largest = difference;  // keeps NaN
+      if (std::isnan(largest)) break;
+    }
+    return largest;
+  }
+  [[nodiscard]] long double size() const {
+    long double largest = 0;
+    for (const long double x : want) largest = std::max(largest, std::abs(x));
+    return largest;
+  }
+};
+
+/// Every derivative that `got` holds, entry by entry, beside its reference.
+template <class L>
+std::vector<Comparison> compare(const Gradient<L>& got, const Setup<double>& setup,
+                                const typename L::State& start, const Stream<double>& stream,
+                                const Loss<L>& loss) {
+  DualRun<L> run(setup, start, stream);
+  std::vector<Comparison> all;
+  const auto check = [&](std::string name) -> Comparison& {
+    return all.emplace_back(Comparison{std::move(name), {}, {}});
+  };
+  seqbayes::for_each_field(
+      [&](const char* name, auto, const auto& entries, Matrix<Jet>& x) {
+        if (x.size() == 0) return;
+        REQUIRE(entries.rows() == x.rows());
+        REQUIRE(entries.cols() == x.cols());
+        Comparison& field = check(name);
+        for (Index i = 0; i < x.size(); ++i) {
+          field.got.push_back(entries.data()[i]);
+          field.want.push_back(run.slope_along(x.data()[i], x.data()[i], loss));
+        }
+      },
+      got, run.x.fields);
+
+  Comparison& state = check("initial state");
+  for_each_entry(got.initial_state,
+                 [&](const auto& a, const auto& b) { state.got.push_back(&a == &b ? a : a + b); });
+  for_each_entry(run.start,
+                 [&](Jet& a, Jet& b) { state.want.push_back(run.slope_along(a, b, loss)); });
+
+  if constexpr (requires { run.options.prior_variance; }) {
+    Comparison& prior = check("prior variance");
+    prior.got.push_back(got.prior_variance);
+    Jet& option = run.options.prior_variance;
+    prior.want.push_back(run.slope_along(option, option, loss));
+  }
+  if constexpr (recipe_of<L>.decay == laws::Decay::constant) {
+    Comparison& decay = check("option log_decay");
+    REQUIRE(got.log_decay.size() == 1);
+    decay.got.push_back(got.log_decay(0, 0));
+    Jet& option = run.options.log_decay;
+    decay.want.push_back(run.slope_along(option, option, loss));
+  }
+  return all;
+}
+
+}  // namespace gradient

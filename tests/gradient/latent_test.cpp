@@ -1,0 +1,16 @@
+// Gradients of the layers whose memory is driven by a latent input.
+#include "equals_forward_mode.hpp"
+
+namespace gradient {
+namespace {
+
+TEMPLATE_LIST_TEST_CASE("latent input: gradients equal forward mode", "", LatentMeans<double>) {
+  gradients_equal_forward_mode<TestType>();
+}
+
+TEMPLATE_LIST_TEST_CASE("latent filters: gradients equal forward mode", "", LatentFilters<double>) {
+  gradients_equal_forward_mode<TestType>();
+}
+
+}  // namespace
+}  // namespace gradient
