@@ -3,6 +3,7 @@
 #pragma once
 
 #include <seqbayes/dynamics/calibration.hpp>
+#include <seqbayes/dynamics/change_point.hpp>
 #include <seqbayes/dynamics/collision.hpp>
 #include <seqbayes/dynamics/constant_gain.hpp>
 #include <seqbayes/dynamics/marchenko_pastur.hpp>

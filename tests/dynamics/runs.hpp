@@ -72,8 +72,9 @@ Readout read(const typename Layer::Options& options, const Matrix& key, const Ve
 /// A constant field for T tokens.
 inline Matrix constant(Index T, double value) { return Matrix::Constant(T, 1, value); }
 
-/// The Bayesian Layer.
-inline Readout read(const FilterRule<double>& rule, const Matrix& key, const Vector& query) {
+/// The Bayesian Layer; `inflation` is its covariance's own log decay, T x 1.
+inline Readout read(const FilterRule<double>& rule, const Matrix& key, const Vector& query,
+                    const Matrix& inflation = {}) {
   const Index T = key.rows();
   const Matrix g = constant(T, std::log(rule.decay)), w = constant(T, rule.process_noise),
                r = constant(T, rule.observation_noise);
@@ -81,6 +82,7 @@ inline Readout read(const FilterRule<double>& rule, const Matrix& key, const Vec
   x.log_decay = g;
   x.process_noise = w;
   x.observation_noise = r;
+  if (inflation.size() > 0) x.covariance_log_decay = inflation;
   using Layer = seqbayes::BayesianLayer<double>;
   typename Layer::Options options;
   options.prior_variance = rule.prior_variance;
