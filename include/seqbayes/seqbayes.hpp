@@ -7,8 +7,7 @@
 #include <seqbayes/dynamics/collision.hpp>
 #include <seqbayes/dynamics/constant_gain.hpp>
 #include <seqbayes/dynamics/marchenko_pastur.hpp>
-#include <seqbayes/dynamics/noise_estimate.hpp>
-#include <seqbayes/dynamics/sample.hpp>
+#include <seqbayes/dynamics/regime.hpp>
 #include <seqbayes/gradient/scan_vjp.hpp>
 #include <seqbayes/layers/delta_family.hpp>
 #include <seqbayes/layers/grid.hpp>

@@ -45,7 +45,7 @@ void check_data(Sequence<Scalar> x, Index value_dim) {
   widths.query = widths.key = key_dim;
   widths.value = value_dim;
   widths.log_decay = widths.process_noise = InputWidth::one_or(key_dim).optional();
-  widths.observation_noise = InputWidth(1).optional();
+  widths.observation_noise = widths.write_strength = InputWidth(1).optional();
   check_inputs(DataFields<Scalar>{widths}, x);
 }
 

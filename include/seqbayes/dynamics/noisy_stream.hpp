@@ -1,0 +1,105 @@
+/// @file
+/// A stream with its noises at given levels, as a filter reads it.
+#pragma once
+
+#include <algorithm>
+
+#include <seqbayes/covariance/reset.hpp>
+#include <seqbayes/dynamics/calibration.hpp>
+
+namespace seqbayes::dynamics {
+
+/// A stream as layer `L` reads it at given noise levels. Owns the fields that it fills in.
+///
+/// Noises are relative to those of the stream, as `NoiseLevels` says. Where the stream lacks
+/// observation noise and has write strengths, its r_t is (1 - beta_t |k_t|^2) / beta_t, the noise
+/// that makes them those of a reset layer with sigma_0^2 = 1. A decay shared by all channels is
+/// spread where `L` reads one for each.
+///
+/// `reset` = rho blends in a reset: the covariance decays by sqrt(1 - rho) D_t and gets rho
+/// sigma_0^2 I more process noise; 0 is the filter as it is, 1 forgets all it knew before a write.
+template <class L>
+class NoisyStream {
+ public:
+  using Scalar = typename L::Scalar;
+
+  /// @throws std::invalid_argument on bad input
+  explicit NoisyStream(const Sequence<Scalar>& x) : x_(x) {
+    detail::check_data(x, std::max<Index>(x.value.cols(), 1));
+    if (x.query.empty()) x_.query = x.key;
+    const Index length = x.key.rows(), dk = x.key.cols();
+    key_norm2_.resize(length);
+    for (Index t = 0; t < length; ++t) key_norm2_[t] = x.key.row(t).vector().squaredNorm();
+    const Index decays = L::Decay::input(dk).width;
+    const auto channels = [&](const MatrixView<Scalar>& field, Index cols, double missing) {
+      Matrix<Scalar> all = Matrix<Scalar>::Constant(length, cols, Scalar(missing));
+      for (Index t = 0; t < length && !field.empty(); ++t) {
+        for (Index i = 0; i < cols; ++i) all(t, i) = field.row(t)[field.cols() == 1 ? 0 : i];
+      }
+      return all;
+    };
+    unit_noise_ = channels(x.observation_noise, 1, 1);
+    if (x.observation_noise.empty() && !x.write_strength.empty()) {
+      for (Index t = 0; t < length; ++t) {
+        const Scalar beta = clamped_write_strength(x.write_strength.row(t)[0], key_norm2_[t]);
+        unit_noise_[t] = to_observation_noise(beta, key_norm2_[t], Scalar(1));
+      }
+    }
+    unit_drift_ = channels(x.process_noise, std::max<Index>(x.process_noise.cols(), 1), 1);
+    x_.log_decay = {};
+    log_decay_.setZero(length, 1);
+    if (decays > 0) {
+      log_decay_ = channels(x.log_decay, std::max(decays, x.log_decay.cols()), 0);
+      x_.log_decay = log_decay_;
+    }
+  }
+  NoisyStream(const NoisyStream&) = delete;
+  NoisyStream& operator=(const NoisyStream&) = delete;
+
+  /// The write strength nearest to `beta` behind which a filter with 0 < r < infinity stands, with
+  /// a margin: beta |k|^2 <= 1 - 1e-3, beta >= 1e-6.
+  static Scalar clamped_write_strength(const Scalar& beta, const Scalar& key_norm2) {
+    const Scalar lowest(1e-6), highest_gain(1 - 1e-3);
+    const Scalar below = beta * key_norm2 > highest_gain ? Scalar(highest_gain / key_norm2) : beta;
+    return below < lowest ? lowest : below;
+  }
+
+  /// Sets the noises; the view stays where it is.
+  const Sequence<Scalar>& at(const NoiseLevels<Scalar>& levels, const Scalar& reset = Scalar(0)) {
+    using std::log1p;
+    noise_ = unit_noise_ * levels.observation_noise;
+    drift_ = unit_drift_ * levels.process_noise;
+    drift_.array() += Scalar(reset * levels.prior_variance);
+    strength_ =
+        levels.prior_variance / (noise_.array() + levels.prior_variance * key_norm2_.array());
+    if (reset > Scalar(0)) {
+      covariance_log_decay_ = log_decay_.array() + Scalar(log1p(-reset) / Scalar(2));
+      x_.covariance_log_decay = covariance_log_decay_;
+    } else {
+      x_.covariance_log_decay = {};
+    }
+    x_.observation_noise = noise_;
+    x_.process_noise = drift_;
+    x_.write_strength = strength_;
+    return x_;
+  }
+  [[nodiscard]] const Sequence<Scalar>& sequence() const { return x_; }
+
+  /// The layer for these levels.
+  [[nodiscard]] L layer(const NoiseLevels<Scalar>& levels, Index value_dim) const {
+    typename L::Options options;
+    options.key_dim = x_.key.cols();
+    options.value_dim = value_dim;
+    options.prior_variance = levels.prior_variance;
+    return L(options);
+  }
+
+ private:
+  Sequence<Scalar> x_;
+  Vector<Scalar> key_norm2_, unit_noise_;
+  Matrix<Scalar> unit_drift_, log_decay_;
+  Vector<Scalar> noise_, strength_;
+  Matrix<Scalar> drift_, covariance_log_decay_;
+};
+
+}  // namespace seqbayes::dynamics
