@@ -58,7 +58,7 @@ inline void write_summary(const Results& results, const std::filesystem::path& d
   for (std::size_t point = 0; point < results.grid.size(); ++point) {
     for (const HeadRuns& head : results.heads) {
       const Run& run = head.runs[point];
-      const Dials& dials = run.fit.dials;
+      const Dials dials = run.fit.dials();
       std::string line = fmt::format("{},{},{}", point, results.grid[point].name, head.head.number);
       const double evidence = evidence_per_value(head.head, run);
       line += run.is_filter

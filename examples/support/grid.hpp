@@ -38,22 +38,21 @@ Run run_layer(const Head& head, bool with_rho = false) {
     run.fit = fit<Layer>(head, head.length(), with_rho);
     const Index half = head.length() / 2;
     const Fit first_half = fit<Layer>(head, half, with_rho);
-    const Trace check = trace_layer<Layer>(head, first_half.dials, with_rho);
+    const Trace check = trace_layer<Layer>(head, first_half);
     run.held_out_nis =
         (check.actual.array() / check.claimed.array()).tail(head.length() - half).mean();
   }
-  run.trace = trace_layer<Layer>(head, run.fit.dials, with_rho);
+  run.trace = trace_layer<Layer>(head, run.fit);
   return run;
 }
 
 /// A head without the model's gates: nothing decays, and every value is equally noisy.
 inline Head without_decay(Head head) {
   head.log_decay.setZero();
-  head.channel_log_decay.setZero();
   return head;
 }
 inline Head with_constant_noise(Head head) {
-  head.unit_noise.setOnes();
+  head.constant_noise.setOnes(head.length());
   return head;
 }
 
@@ -105,7 +104,7 @@ struct Ablation {
 inline Ablation ablate(const Head& recorded) {
   using namespace seqbayes;
   const auto evidence = []<class Layer>(std::type_identity<Layer>, const Head& head) {
-    return fit<Layer>(head, head.length(), false).log_evidence /
+    return fit<Layer>(head, head.length(), false).noise.log_evidence /
            static_cast<double>(head.value.size());
   };
   const Head free = without_decay(recorded);

@@ -60,7 +60,7 @@ inline std::string head_table(const Results& results, const HeadRuns& head) {
       "<th>&sigma;&#8320;&sup2;<th>&omega; / &sigma;&#8320;&sup2;<th>noise scale<th>&rho;</tr>\n";
   for (std::size_t i = 0; i < head.runs.size(); ++i) {
     const Run& run = head.runs[i];
-    const Dials& dials = run.fit.dials;
+    const Dials dials = run.fit.dials();
     const GridPoint& point = results.grid[i];
     html += fmt::format("<tr{}><td>{}", i == best ? " class=best" : "", escape(point.name));
     const double evidence = evidence_per_value(head.head, run);
@@ -116,13 +116,11 @@ of 0.1 is 10 % more density for each of the {} values of a head. Layers of the l
 (LinearAttention to GatedLinearAttention) predict nothing about the next value, so they have no
 evidence to compare.</p>
 <p><b>Dials.</b> A recorded stream has no noise variances, so they are fitted for each head by
-maximising the evidence: a coarse grid over powers of ten, then a compass search; &sigma;&#8320;&sup2;
-follows in closed form. The write strength fixes the shape of the observation noise,
+maximising the evidence (<code>seqbayes::dynamics::fit_noise</code>). The write strength fixes the shape of the observation noise,
 r = scale &times; &sigma;&#8320;&sup2; (1 &minus; &beta;|k|&sup2;) / &beta;; the scale is a dial because
 nothing says that &beta; was trained as a gain of this filter. Reset layers take &beta; as it is and
 have &sigma;&#8320;&sup2; alone. A filter needs 0 &lt; &beta;|k|&sup2; &lt; 1: &beta; is kept within
-[10<sup>-6</sup>, 0.999 / |k|&sup2;], which changed {} tokens here. Process noise is searched in
-[10<sup>-9</sup>, 10], the scale in [10<sup>-3</sup>, 10<sup>3</sup>], &rho; in [10<sup>-6</sup>, 1].
+[10<sup>-6</sup>, 0.999 / |k|&sup2;], which changed {} tokens here.
 One to four dials a head are few beside {} values, but they are fitted on the same values: the column
 "NIS, half 2" is not.</p>
 <p><b>NIS</b> is the mean of squared innovation over claimed variance, |&nu;|&sup2; / (s d<sub>v</sub>),

@@ -31,7 +31,7 @@ struct Results {
 };
 
 inline double evidence_per_value(const Head& head, const Run& run) {
-  return run.fit.log_evidence / static_cast<double>(head.value.size());
+  return run.fit.noise.log_evidence / static_cast<double>(head.value.size());
 }
 
 /// The most probable point of the grid for a head.

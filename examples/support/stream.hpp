@@ -31,12 +31,23 @@ struct Head {
   std::optional<Matrix> output;  // T x Dv
   std::optional<Matrix> memory;  // Dk x Dv, after the last token
 
-  Vector floored_strength;   // T, see `floor_strength`
-  Vector unit_noise;         // T, r of sigma_0^2 = 1
-  Matrix channel_log_decay;  // T x Dk, the scalar decay for every channel
-  Index floored = 0;         // tokens that the floor changed
+  Vector
+      constant_noise;  // T ones in place of the noise that the write strengths stand for; or empty
+  Index floored = 0;   // tokens whose write strength no filter stands behind
 
   [[nodiscard]] Index length() const { return key.rows(); }
+
+  /// All of it, as a layer may read it.
+  [[nodiscard]] seqbayes::Sequence<double> sequence() const {
+    seqbayes::Sequence<double> x;
+    x.query = query;
+    x.key = key;
+    x.value = value;
+    x.log_decay = log_decay;
+    x.write_strength = write_strength;
+    if (constant_noise.size() > 0) x.observation_noise = constant_noise;
+    return x;
+  }
 };
 
 struct Stream {
@@ -93,21 +104,6 @@ class Tensors {
   seqbayes::safetensors::File file_;
 };
 
-/// A filter stands behind 0 < beta |k|^2 < 1 only: at 1 its values have no noise, r = 0, and at
-/// beta = 0 infinitely much. The runs of the grid see beta within [1e-6, (1 - 1e-3) / |k|^2].
-inline void floor_strength(Head& head) {
-  constexpr double lowest = 1e-6, highest_gain = 1 - 1e-3;
-  head.floored_strength = head.unit_noise = head.write_strength;
-  for (Index t = 0; t < head.length(); ++t) {
-    const double norm2 = head.key.row(t).squaredNorm();
-    double& beta = head.floored_strength[t];
-    if (beta * norm2 > highest_gain) beta = highest_gain / norm2;
-    if (beta < lowest) beta = lowest;
-    if (beta != head.write_strength[t]) ++head.floored;
-    head.unit_noise[t] = seqbayes::to_observation_noise(beta, norm2, 1.0);
-  }
-}
-
 /// Head `h` of a [T, H, width] array as T x width.
 inline Matrix head_rows(const std::vector<double>& values, Index h, Index heads, Index width,
                         Index length) {
@@ -159,13 +155,16 @@ inline Stream read_stream(const std::string& path, const std::string& prefix,
     head.value = rows(v, dv);
     head.log_decay = rows(g, 1);
     head.write_strength = rows(beta, 1);
-    head.channel_log_decay = head.log_decay.replicate(1, dk);
     if (!o.empty()) head.output = rows(o, dv);
     if (!memory.empty() && stream.length == length) {
       head.memory = Eigen::Map<const Matrix>(memory.data() + h * dk * dv, dk, dv);
     }
     if (head.value.isZero(0)) tensors.fail(fmt::format("head {}: every value is zero", h));
-    floor_strength(head);
+    for (Index t = 0; t < stream.length; ++t) {
+      const double strength = head.write_strength[t], norm2 = head.key.row(t).squaredNorm();
+      head.floored +=
+          seqbayes::dynamics::clamped_write_strength(strength, norm2) != strength ? 1 : 0;
+    }
     stream.heads.push_back(std::move(head));
   }
   return stream;

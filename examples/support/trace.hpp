@@ -3,7 +3,7 @@
 
 #include <bit>
 #include <cmath>
-#include <numbers>
+#include <utility>
 #include <vector>
 
 #include "fit.hpp"
@@ -73,52 +73,31 @@ inline void recall_all(const Matrix& memory, const Head& head, Index t,
   }
 }
 
-/// Gains k' kappa_t and variances s_t. Neither depends on values, so a second memory of value
-/// width 1 that is fed zeros stays empty and sees them: a copy of it that is fed a 1 instead and
-/// read at the key answers k' kappa_t, and its evidence log N(0; 0, s_t) gives s_t.
-template <class Layer>
-void trace_gains(const Head& head, const Dials& dials, const seqbayes::Sequence<double>& x,
-                 Trace& trace) {
-  const auto layer = make_layer<Layer>(head, dials, 1);
-  const Vector zero = Vector::Zero(1), one = Vector::Ones(1);
-  auto state = layer.initial_state();
-  for (Index t = 0; t < head.length(); ++t) {
-    auto token = x.token(t);
-    token.query = token.key;
-    token.value = one;
-    auto copy = state;
-    trace.gain[t] = layer.step(copy, token).mean[0];
-    token.value = zero;
-    const auto out = layer.step(state, token);
-    if constexpr (seqbayes::ProbabilisticLayer<Layer>) {
-      trace.claimed[t] = std::exp(-2 * out.log_evidence) / (2 * std::numbers::pi);
-    }
-  }
-}
-
 /// Runs the layer over the head; memory is asked for what it holds at up to 64 equally spaced
 /// tokens.
 template <class Layer>
-Trace trace_layer(const Head& head, const Dials& dials, bool with_rho) {
+Trace trace_layer(const Head& head, const Fit& fit) {
+  namespace dynamics = seqbayes::dynamics;
   const Index length = head.length();
-  const auto width = static_cast<double>(head.value.cols());
-  const Inputs inputs(head, dials, with_rho);
-  const auto layer = make_layer<Layer>(head, dials, head.value.cols());
-  const auto x = inputs.sequence(head, layer);
+  const auto& levels = fit.noise.levels;
+  dynamics::NoisyStream<Layer> stream(head.sequence());
+  const auto x = stream.at(levels, fit.noise.reset);
+  const auto layer = make_layer<Layer>(head, levels.prior_variance, head.value.cols());
 
   Trace trace;
-  trace.gain = trace.claimed = trace.actual = trace.log_evidence = Vector::Zero(length);
-  trace_gains<Layer>(head, dials, x, trace);
-
+  // Gains don't depend on values, so one value channel will do.
+  const auto narrow = make_layer<Layer>(head, levels.prior_variance, 1);
+  trace.gain = dynamics::write_gains(narrow, x).cwiseProduct(head.key).rowwise().sum();
+  if constexpr (seqbayes::ProbabilisticLayer<Layer>) {
+    auto seen = dynamics::innovations(layer, x);
+    trace.claimed = std::move(seen.claimed);
+    trace.actual = std::move(seen.actual);
+    trace.log_evidence = std::move(seen.log_evidence);
+  }
   const Index stride = (length + 63) / 64;
   auto state = layer.initial_state();
   for (Index t = 0; t < length; ++t) {
-    const auto out = layer.step(state, x.token(t));
-    if constexpr (seqbayes::ProbabilisticLayer<Layer>) {
-      const double s = trace.claimed[t];
-      trace.log_evidence[t] = out.log_evidence;
-      trace.actual[t] = -s * (2 * out.log_evidence / width + std::log(2 * std::numbers::pi * s));
-    }
+    layer.step_mean(state, x.token(t));
     if ((length - 1 - t) % stride == 0) recall_all(state.mean, head, t, trace.recall);
   }
   return trace;

@@ -76,10 +76,11 @@ class RatioEvidence {
     using std::exp;
     return at.size() > 2 ? Scalar(exp(at[2])) : Scalar(0);
   }
-  /// Keeps ratios within 1e-12 to 1e12, rho within e^-30 to 1.
+  /// Keeps ratios within 1e-12 to 1e6 (above it a filter in double precision loses sight of r), rho
+  /// within e^-30 to 1.
   static Point clamped(Point at) {
     for (Index i = 0; i < at.size(); ++i) {
-      const Scalar low(i < 2 ? -27.6 : -30.0), high(i < 2 ? 27.6 : 0.0);
+      const Scalar low(i < 2 ? -27.6 : -30.0), high(i < 2 ? 13.8 : 0.0);
       at[i] = at[i] < low ? low : (at[i] > high ? high : at[i]);
     }
     return at;
@@ -176,7 +177,7 @@ struct Curvature {
     for (Index i = 0; i < information.rows(); ++i) {
       if (!determines(i)) inverse(i, i) = Scalar(0);
     }
-    return inverse;
+    return inverse.allFinite() ? inverse : Matrix<Scalar>();
   }
 };
 
@@ -207,7 +208,11 @@ Point climb(Evidence& evidence, Point at) {
   for (int round = 0; round < 3; ++round) {
     const Curvature<Scalar> curvature(evidence, at);
     const Matrix<Scalar> covariance = curvature.covariance();
-    if (covariance.size() == 0 || !try_point(at + covariance * curvature.gradient)) break;
+    if (covariance.size() == 0) break;
+    Point step = covariance * curvature.gradient;
+    const Scalar longest = step.cwiseAbs().maxCoeff();
+    if (longest > Scalar(1)) step /= longest;
+    if (!try_point(at + step)) break;
   }
   return at;
 }

@@ -9,12 +9,21 @@
 
 namespace seqbayes::dynamics {
 
+/// The write strength nearest to `beta` behind which a filter with 0 < r < infinity stands, with a
+/// margin: beta |k|^2 <= 1 - 1e-3, beta >= 1e-6.
+template <class Scalar>
+Scalar clamped_write_strength(const Scalar& beta, const Scalar& key_norm2) {
+  const Scalar lowest(1e-6), highest_gain(1 - 1e-3);
+  const Scalar below = beta * key_norm2 > highest_gain ? Scalar(highest_gain / key_norm2) : beta;
+  return below < lowest ? lowest : below;
+}
+
 /// A stream as layer `L` reads it at given noise levels. Owns the fields that it fills in.
 ///
 /// Noises are relative to those of the stream, as `NoiseLevels` says. Where the stream lacks
 /// observation noise and has write strengths, its r_t is (1 - beta_t |k_t|^2) / beta_t, the noise
-/// that makes them those of a reset layer with sigma_0^2 = 1. A decay shared by all channels is
-/// spread where `L` reads one for each.
+/// that makes them (`clamped_write_strength`) those of a reset layer with sigma_0^2 = 1. A decay
+/// shared by all channels is spread where `L` reads one for each.
 ///
 /// `reset` = rho blends in a reset: the covariance decays by sqrt(1 - rho) D_t and gets rho
 /// sigma_0^2 I more process noise; 0 is the filter as it is, 1 forgets all it knew before a write.
@@ -55,14 +64,6 @@ class NoisyStream {
   }
   NoisyStream(const NoisyStream&) = delete;
   NoisyStream& operator=(const NoisyStream&) = delete;
-
-  /// The write strength nearest to `beta` behind which a filter with 0 < r < infinity stands, with
-  /// a margin: beta |k|^2 <= 1 - 1e-3, beta >= 1e-6.
-  static Scalar clamped_write_strength(const Scalar& beta, const Scalar& key_norm2) {
-    const Scalar lowest(1e-6), highest_gain(1 - 1e-3);
-    const Scalar below = beta * key_norm2 > highest_gain ? Scalar(highest_gain / key_norm2) : beta;
-    return below < lowest ? lowest : below;
-  }
 
   /// Sets the noises; the view stays where it is.
   const Sequence<Scalar>& at(const NoiseLevels<Scalar>& levels, const Scalar& reset = Scalar(0)) {
