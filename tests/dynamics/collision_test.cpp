@@ -68,7 +68,9 @@ TEST_CASE("R2.3: reset layers after a collision") {
   for (const double rho : cosines) {
     for (const Index n_a : {1, 3, 40}) {
       for (const Index n_b : {1, 2, 9}) {
-        for (const double b : {0.05, 0.4, 1.0, 1.5}) check(ResetRule<double>{b}, rho, n_a, n_b);
+        for (const double b : {0.05, 0.4, 1.0, 1.5}) {
+          for (const double decay : {1.0, 0.9}) check(ResetRule<double>{b, decay}, rho, n_a, n_b);
+        }
       }
     }
   }

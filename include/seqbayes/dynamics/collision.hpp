@@ -140,18 +140,23 @@ FilterCollision<Scalar> after_collision(const FilterRule<Scalar>& rule, const Sc
   return out;
 }
 
-/// R2.3: a reset layer without decay (`rule.decay` has to be 1). With theta = (1 - b)^n:
-/// C_ab = rho (1 - theta_b), whatever n_a and however small the noise; C_aa = (1 - theta_a)
-/// (1 - rho^2 (1 - theta_b)), C_bb = 1 - theta_b, C_ba = rho theta_b (1 - theta_a).
+/// R2.3: a reset layer. Without decay, theta = (1 - b)^n: C_ab = rho (1 - theta_b), whatever n_a
+/// and however small the noise; C_aa = (1 - theta_a) (1 - rho^2 (1 - theta_b)), C_bb = 1 - theta_b,
+/// C_ba = rho theta_b (1 - theta_a). With decay the memory keeps psi^n_b, psi = alpha (1 - b),
+/// along b and alpha^n_b across it.
 template <class Scalar>
 Collision<Scalar> after_collision(const ResetRule<Scalar>& rule, const Scalar& rho, Count n_a,
                                   Count n_b) {
-  const Scalar rho2 = rho * rho;
+  const Scalar one(1), rho2 = rho * rho, s = (one - rho) * (one + rho);
   const Retrieval<Scalar> a = after_writes(rule, n_a), b = after_writes(rule, n_b);
-  const Scalar kept = (Scalar(1) - rho) * (Scalar(1) + rho) + rho2 * b.missing_weight;
+  const auto across = geometric_sums(rule.decay, n_b);
+  const Scalar kept = s * across.power + rho2 * b.initial_weight;
+  // 1 - kept; 1 - psi^n = S + (1 - S - Phi), of which the bracket is 0 without decay
+  const Scalar lost = s * (one - rule.decay) * across.sum +
+                      rho2 * (b.total_weight + (b.missing_weight - b.initial_weight));
   const Scalar spilt = rho * b.initial_weight;
-  return {{a.total_weight * kept, a.missing_weight + a.total_weight * rho2 * b.total_weight,
-           rho * b.total_weight, kept * kept * a.noise_factor + rho2 * b.noise_factor},
+  return {{a.total_weight * kept, a.missing_weight + a.total_weight * lost, rho * b.total_weight,
+           kept * kept * a.noise_factor + rho2 * b.noise_factor},
           {b.total_weight, b.missing_weight, spilt * a.total_weight,
            spilt * spilt * a.noise_factor + b.noise_factor}};
 }

@@ -26,8 +26,8 @@ Scalar excess_of_constant_gain(const Scalar& lambda, const Scalar& gain, Count n
 
 /// R1.6b: from this n on the filter beats the constant gain b in (0, 1], for one fixed first error
 /// with D = Delta^2 / r >= b / (2 - b). A wrong prior (lambda D much greater than 1) delays it to
-/// about lambda sqrt(D (2 - b) / b). Where the root is complex Bayes wins against every plateau:
-/// then 0.
+/// about lambda (sqrt(D (2 - b) / b) - 1). Where the root is complex Bayes wins against every
+/// plateau: then 0.
 template <class Scalar>
 Scalar crossover(const Scalar& lambda, const Scalar& gain, const Scalar& first_error) {
   using std::sqrt;

@@ -1,0 +1,199 @@
+// A figure of a study: closed forms as lines, simulations as points with standard errors. Written
+// as NAME.csv, NAME.gp (a gnuplot script that reads the former) and, if gnuplot is there, NAME.svg.
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace study {
+
+/// `error` is the standard error of a simulated y; 0 for a prediction.
+struct Point {
+  double x = 0, y = 0, error = 0;
+};
+using Points = std::vector<Point>;
+
+/// Colours are Okabe and Ito's colour-blind safe ones; markers differ as well.
+struct Style {
+  std::string name, colour, dash = "solid";
+  int marker = 7;  ///< gnuplot's point type; 0 for none
+  double width = 2;
+};
+
+struct Curve {
+  std::size_t style = 0;  ///< index into `Figure::styles`
+  Points predicted, simulated;
+};
+
+struct Panel {
+  std::string title, x_label, y_label;
+  std::vector<Curve> curves;
+  std::string options;  ///< gnuplot commands: set logscale y, set yrange [0:1], ...
+};
+
+struct Figure {
+  std::string name;
+  std::vector<Style> styles;
+  std::vector<Panel> panels;  ///< two in a row
+};
+
+/// Mean and standard error of samples.
+class Mean {
+ public:
+  void add(double sample) {
+    ++count_;
+    const double step = sample - mean_;
+    mean_ += step / count_;
+    squares_ += step * (sample - mean_);
+  }
+  [[nodiscard]] Point at(double x) const {
+    return {x, mean_, std::sqrt(squares_ / (count_ - 1) / count_)};
+  }
+
+ private:
+  double count_ = 0, mean_ = 0, squares_ = 0;
+};
+
+namespace detail {
+
+inline void write_csv(const Figure& figure, const std::filesystem::path& path) {
+  std::ofstream out(path);
+  out << "panel,curve,kind,x,y,standard_error,panel_title,curve_name\n";
+  for (std::size_t i = 0; i < figure.panels.size(); ++i) {
+    const Panel& panel = figure.panels[i];
+    for (const Curve& curve : panel.curves) {
+      const auto rows = [&](const char* kind, const Points& points) {
+        for (const Point& point : points) {
+          out << fmt::format("{},{},{},{:.8g},{:.8g},{:.3g},\"{}\",\"{}\"\n", i + 1,
+                             curve.style + 1, kind, point.x, point.y, point.error, panel.title,
+                             figure.styles[curve.style].name);
+        }
+      };
+      rows("predicted", curve.predicted);
+      rows("simulated", curve.simulated);
+    }
+  }
+  out.close();
+  if (!out) throw std::runtime_error(path.string() + ": the file cannot be written");
+}
+
+constexpr int width = 960, panel_height = 330, line_height = 20, legend_columns = 3;
+
+/// One legend for all panels, above them.
+inline std::string legend(const Figure& figure, double height) {
+  std::string text;
+  for (std::size_t i = 0; i < figure.styles.size(); ++i) {
+    const Style& style = figure.styles[i];
+    const double x = 0.05 + 0.32 * static_cast<double>(i % legend_columns);
+    const double y = 1 - (14 + line_height * static_cast<double>(i / legend_columns)) / height;
+    if (style.width > 0) {
+      text += fmt::format(
+          "set arrow from screen {:.4f},{:.4f} to screen {:.4f},{:.4f} nohead lc rgb '{}' lw {} "
+          "dt {}\n",
+          x, y, x + 0.04, y, style.colour, style.width, style.dash);
+    }
+    if (style.marker > 0) {
+      text += fmt::format("set label '' at screen {:.4f},{:.4f} point pt {} ps 0.7 lc rgb '{}'\n",
+                          x + 0.02, y, style.marker, style.colour);
+    }
+    text +=
+        fmt::format("set label \"{}\" at screen {:.4f},{:.4f} left\n", style.name, x + 0.048, y);
+  }
+  return text;
+}
+
+inline std::string plot(const Figure& figure, std::size_t number) {
+  std::vector<std::string> drawn;
+  for (const Curve& curve : figure.panels[number].curves) {
+    const Style& style = figure.styles[curve.style];
+    const auto of = [&](const char* kind) {
+      return fmt::format(
+          "'{0}.csv' using (of({1}, {2}, '{3}', column('x'))):(of({1}, {2}, '{3}', "
+          "column('y')))",
+          figure.name, number + 1, curve.style + 1, kind);
+    };
+    if (!curve.predicted.empty()) {
+      drawn.push_back(fmt::format("{} with lines lc rgb '{}' lw {} dt {}", of("predicted"),
+                                  style.colour, style.width, style.dash));
+    }
+    if (!curve.simulated.empty()) {
+      drawn.push_back(fmt::format("{}:'standard_error' with yerrorbars pt {} ps 0.7 lc rgb '{}'",
+                                  of("simulated"), style.marker, style.colour));
+    }
+  }
+  return fmt::format("plot {}\n", fmt::join(drawn, ", \\\n     "));
+}
+
+inline std::string script(const Figure& figure) {
+  const auto ceil_div = [](std::size_t a, std::size_t b) {
+    return static_cast<double>((a + b - 1) / b);
+  };
+  const double rows = ceil_div(figure.panels.size(), 2);
+  const double height =
+      18 + line_height * ceil_div(figure.styles.size(), legend_columns) + panel_height * rows;
+  std::string text = fmt::format(
+      "# gnuplot {0}.gp\n"
+      "set terminal svg size {1},{2:.0f} font 'Helvetica,Arial,sans-serif,13' background '#ffffff' "
+      "name '{0}'\n"
+      "set output '{0}.svg'\nset datafile separator comma\nset datafile columnheaders\n"
+      "set encoding utf8\nset border 3 lc rgb '#444444'\n"
+      "set tics nomirror out scale 0.6 tc rgb '#222222'\nset grid lc rgb '#e6e6e6' lw 1 lt 1\n"
+      "of(p, c, k, y) = column('panel') == p && column('curve') == c && strcol('kind') eq k ? y : "
+      "NaN\nunset key\nset lmargin 9.5\nset rmargin 2\nset tmargin 2\nset bmargin "
+      "3.5\n"
+      "set title offset 0,-0.5\nset xlabel offset 0,0.4\nset ylabel offset 1,0\nset bars 0\nset "
+      "multiplot\n",
+      figure.name, width, height);
+  for (std::size_t i = 0; i < figure.panels.size(); ++i) {
+    const Panel& panel = figure.panels[i];
+    const double row = static_cast<double>(i / 2);
+    text += fmt::format(
+        "\nset origin {},{:.4f}\nset size 0.5,{:.4f}\nunset logscale\nset autoscale\n"
+        "set format y '%g'\n"
+        "set title \"{}\"\nset xlabel \"{}\"\nset ylabel \"{}\"\n{}\n",
+        i % 2 == 0 ? 0.0 : 0.5, (rows - 1 - row) * panel_height / height, panel_height / height,
+        panel.title, panel.x_label, panel.y_label, panel.options);
+    text += i == 0 ? legend(figure, height) : "unset arrow\nunset label\n";
+    text += plot(figure, i);
+  }
+  return text + "unset multiplot\nunset output\n";
+}
+
+}  // namespace detail
+
+/// Writes the figure's files to `directory`. Returns whether the SVG is among them.
+inline bool write(const Figure& figure, const std::filesystem::path& directory) {
+  std::filesystem::create_directories(directory);
+  detail::write_csv(figure, directory / (figure.name + ".csv"));
+  std::ofstream(directory / (figure.name + ".gp")) << detail::script(figure);
+  std::string folder = "'";  // one word of a shell command
+  for (const char c : directory.string()) folder += c == '\'' ? "'\\''" : std::string(1, c);
+  return std::system("command -v gnuplot >/dev/null 2>&1") == 0 &&
+         std::system(fmt::format("cd {}' && gnuplot '{}.gp'", folder, figure.name).c_str()) == 0;
+}
+
+/// Writes it and says where it is.
+inline void write_and_report(const Figure& figure, const std::filesystem::path& directory) {
+  const bool drawn = write(figure, directory);
+  fmt::print("{}\n", (directory / (figure.name + (drawn ? ".svg" : ".csv"))).string());
+  if (!drawn) fmt::print(stderr, "no figure {0}.svg, as gnuplot did not run\n", figure.name);
+}
+
+/// 1, 2, 3, ... thinned to about `per_decade` numbers a decade, up to `last`.
+inline std::vector<int> spaced(int last, double per_decade) {
+  std::vector<int> numbers;
+  for (double x = 1; x <= last + 0.5; x *= std::pow(10, 1 / per_decade)) {
+    const int n = static_cast<int>(std::lround(x));
+    if (numbers.empty() || n > numbers.back()) numbers.push_back(n);
+  }
+  return numbers;
+}
+
+}  // namespace study

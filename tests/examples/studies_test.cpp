@@ -1,0 +1,80 @@
+// The studies' simulations lie on their closed forms. COLLISION_STUDY is set in
+// tests/CMakeLists.txt.
+#include <unistd.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "support/catch.hpp"
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Runs a study with small samples and returns the directory of its output.
+fs::path run(const std::string& program, const std::string& arguments) {
+  const fs::path output =
+      fs::temp_directory_path() / ("seqbayes study " + std::to_string(::getpid()));
+  fs::remove_all(output);
+  const std::string command =
+      "\"" + program + "\" --output \"" + output.string() + "\" " + arguments + " >/dev/null 2>&1";
+  REQUIRE(std::system(command.c_str()) == 0);
+  return output;
+}
+
+/// Simulated points of a CSV file against the predictions at the same x. Returns their number.
+/// Points with a standard error are Monte Carlo, others exact.
+int compare(const fs::path& csv) {
+  struct Row {
+    std::string panel, curve, kind;
+    double x, y, error;
+  };
+  std::vector<Row> rows;
+  std::ifstream in(csv);
+  std::string line;
+  std::getline(in, line);
+  REQUIRE(line == "panel,curve,kind,x,y,standard_error,panel_title,curve_name");
+  while (std::getline(in, line)) {
+    std::istringstream fields(line);
+    std::vector<std::string> row;
+    for (std::string field; row.size() < 6 && std::getline(fields, field, ',');) {
+      row.push_back(field);
+    }
+    REQUIRE(row.size() == 6);
+    rows.push_back(
+        {row[0], row[1], row[2], std::stod(row[3]), std::stod(row[4]), std::stod(row[5])});
+  }
+  std::map<std::pair<std::string, std::string>, std::map<double, double>> predicted;
+  for (const Row& row : rows) {
+    if (row.kind == "predicted") predicted[{row.panel, row.curve}][row.x] = row.y;
+  }
+  int compared = 0;
+  for (const Row& row : rows) {
+    const auto curve = predicted.find({row.panel, row.curve});
+    if (row.kind != "simulated" || curve == predicted.end()) continue;
+    INFO(csv.filename() << ": panel " << row.panel << ", curve " << row.curve << ", x " << row.x);
+    REQUIRE(curve->second.count(row.x) == 1);
+    const double want = curve->second.at(row.x);
+    // 5 standard errors: one false alarm in a million; the seed is fixed. Exact ones to the 8
+    // digits of the file.
+    CHECK(std::abs(row.y - want) < (row.error > 0 ? 5 * row.error : 1e-6 * std::abs(want)));
+    ++compared;
+  }
+  return compared;
+}
+
+TEST_CASE("The collision study simulates what it predicts") {
+  const fs::path output = run(COLLISION_STUDY, "--channels 100 --writes-b 30");
+  CHECK(compare(output / "collision.csv") > 100);
+  CHECK(compare(output / "helps_and_hurts.csv") > 100);
+  fs::remove_all(output);
+}
+
+}  // namespace
