@@ -8,6 +8,7 @@
 #include <seqbayes/dynamics/constant_gain.hpp>
 #include <seqbayes/dynamics/distractors.hpp>
 #include <seqbayes/dynamics/marchenko_pastur.hpp>
+#include <seqbayes/dynamics/recall.hpp>
 #include <seqbayes/dynamics/regime.hpp>
 #include <seqbayes/gradient/scan_vjp.hpp>
 #include <seqbayes/layers/delta_family.hpp>

@@ -109,7 +109,7 @@ Innovations<typename L::Scalar> innovations(const L& layer, Sequence<typename L:
   x.query = x.key;
   check_inputs(layer, x);
   const Vector<Scalar> zero = Vector<Scalar>::Zero(layer.value_dim());
-  const Scalar width(static_cast<double>(layer.value_dim()));
+  const Scalar width = Scalar(static_cast<double>(layer.value_dim()));
   Innovations<Scalar> out;
   out.claimed.setZero(x.length());
   out.actual = out.log_evidence = out.claimed;
@@ -236,7 +236,7 @@ Calibration<Scalar> repeated_write_calibration(Index n, const NoiseLevels<Scalar
     return Scalar(w.prior * w.prior * truth.prior_variance +
                   m * w.write * w.write * truth.observation_noise + truth.process_noise * drift);
   };
-  const Scalar last(static_cast<double>(n));
+  const Scalar last = Scalar(static_cast<double>(n));
   const Scalar before = last - Scalar(1);
   // For a noiseless filter, r = 0, the claim before its first write is its prior.
   const Scalar claimed_before = before > Scalar(0) ? Scalar(r * weights(before).write) : p;

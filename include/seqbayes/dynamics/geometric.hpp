@@ -22,7 +22,7 @@ struct GeometricSums {
 
   /// The sums of `a.count + b.count` terms, both of the same ratio.
   friend GeometricSums operator+(const GeometricSums& a, const GeometricSums& b) {
-    const Scalar n(static_cast<double>(a.count)), m(static_cast<double>(b.count));
+    const Scalar n = Scalar(static_cast<double>(a.count)), m = Scalar(static_cast<double>(b.count));
     return {a.count + b.count,
             a.power * b.power,
             a.sum + a.power * b.sum,

@@ -78,7 +78,7 @@ NoiseLevels<Scalar> estimate_noise(const Sequence<Scalar>& x, const Matrix<Scala
   detail::check_data(x, std::max<Index>(x.value.cols(), 1));
   detail::check_gains(x, gains);
   const Index length = x.key.rows(), dk = x.key.cols(), dv = x.value.cols();
-  const Scalar width(static_cast<double>(dv));
+  const Scalar width = Scalar(static_cast<double>(dv));
   const Scalar zero(0), one(1);
   ErrorCovariance<Scalar> parts[3] = {
       {dk, {one, zero, zero}}, {dk, {zero, one, zero}}, {dk, {zero, zero, one}}};

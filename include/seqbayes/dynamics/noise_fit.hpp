@@ -80,7 +80,7 @@ class RatioEvidence {
   /// within e^-30 to 1.
   static Point clamped(Point at) {
     for (Index i = 0; i < at.size(); ++i) {
-      const Scalar low(i < 2 ? -27.6 : -30.0), high(i < 2 ? 13.8 : 0.0);
+      const Scalar low = Scalar(i < 2 ? -27.6 : -30.0), high = Scalar(i < 2 ? 13.8 : 0.0);
       at[i] = at[i] < low ? low : (at[i] > high ? high : at[i]);
     }
     return at;
@@ -91,7 +91,7 @@ class RatioEvidence {
     const auto levels = ratios(at);
     Sequence<Scalar> x = stream_.at(levels, reset(at));
     const Index dv = x.value.cols();
-    const Scalar width(static_cast<double>(dv)), n = width * Scalar(double(x.length()));
+    const Scalar width = Scalar(static_cast<double>(dv)), n = width * Scalar(double(x.length()));
     const Scalar at_values = run(levels, x, dv);
     // Fed zeros, innovations are 0 and the evidence is -1/2 sum ln 2 pi s_t of each channel.
     x.value = zero_;
@@ -126,7 +126,7 @@ struct Curvature {
       : gradient(Vector<Scalar>::Zero(at.size())),
         log_r_gradient(gradient),
         hessian(Matrix<Scalar>::Zero(at.size(), at.size())) {
-    const Scalar h(0.05), two(2);
+    const Scalar h = Scalar(0.05), two = Scalar(2);
     const Scalar here = evidence(at).log_evidence;
     const auto shifted = [&](Index i, double a, Index j, double b) {
       Vector<Scalar> point = at;
@@ -226,7 +226,8 @@ NoiseFit<typename L::Scalar> fit_at(RatioEvidence<L>& evidence, const Point& at,
   using std::sqrt;
   using Scalar = typename L::Scalar;
   const auto value = evidence(at);
-  const Scalar r = exp(value.log_r), unknown(std::numeric_limits<double>::infinity());
+  const Scalar r = exp(value.log_r);
+  const Scalar unknown = Scalar(std::numeric_limits<double>::infinity());
   const NoiseLevels<Scalar> ratios = evidence.ratios(at);
   NoiseFit<Scalar> fit{{r, r * ratios.process_noise, r * ratios.prior_variance},
                        evidence.reset(at),
@@ -308,7 +309,7 @@ NoiseFit<typename L::Scalar> fit_noise(const Sequence<typename L::Scalar>& x,
     }
   }
   Point best = starts.front();
-  Scalar highest(-std::numeric_limits<double>::infinity());
+  Scalar highest = Scalar(-std::numeric_limits<double>::infinity());
   for (const Point& point : starts) {
     const Scalar found = evidence(point).log_evidence;
     if (!(found > highest)) continue;

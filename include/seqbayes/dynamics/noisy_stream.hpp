@@ -13,7 +13,7 @@ namespace seqbayes::dynamics {
 /// margin: beta |k|^2 <= 1 - 1e-3, beta >= 1e-6.
 template <class Scalar>
 Scalar clamped_write_strength(const Scalar& beta, const Scalar& key_norm2) {
-  const Scalar lowest(1e-6), highest_gain(1 - 1e-3);
+  const Scalar lowest = Scalar(1e-6), highest_gain = Scalar(1 - 1e-3);
   const Scalar below = beta * key_norm2 > highest_gain ? Scalar(highest_gain / key_norm2) : beta;
   return below < lowest ? lowest : below;
 }

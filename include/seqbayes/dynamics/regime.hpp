@@ -54,7 +54,7 @@ RegimeChoice<Scalar> choose_regime(const Sequence<Scalar>& x) {
   };
   const Vector<Scalar> difference = by_token(std::type_identity<Full>{}, choice.full) -
                                     by_token(std::type_identity<Reset>{}, choice.reset);
-  const Scalar length(static_cast<double>(difference.size()));
+  const Scalar length = Scalar(static_cast<double>(difference.size()));
   choice.margin = choice.full.log_evidence - choice.reset.log_evidence;
   const Scalar mean = difference.sum() / length;
   choice.margin_error = sqrt((difference.array() - mean).matrix().squaredNorm());
