@@ -6,11 +6,15 @@
 
 namespace gradient {
 
+using Execution = seqbayes::Execution;
+
 /// `bound` is relative to the largest derivative of a field, or to 1.
-inline void check_all(const std::vector<Comparison>& all, double bound) {
-  for (const Comparison& one : all) {
-    INFO(one.name << ": largest derivative " << one.size() << ", error " << one.error());
-    CHECK(one.error() <= bound * (1 + one.size()));
+inline void check_parts(const std::vector<Part>& got, const std::vector<Part>& want, double bound) {
+  REQUIRE(got.size() == want.size());
+  for (std::size_t i = 0; i < got.size(); ++i) {
+    const long double error = difference(got[i], want[i]);
+    INFO(want[i].name << ": largest derivative " << want[i].size() << ", error " << error);
+    CHECK(error <= bound * (1 + want[i].size()));
   }
 }
 
@@ -46,8 +50,13 @@ void gradients_equal_forward_mode(double bound = double_bound) {
       CotangentOwner<typename L::Scalar, L> cotangent;
       look_at(cotangent, loss);
       const auto x = stream.template as<typename L::Scalar>();
-      const Gradient<L> got = seqbayes::scan_vjp(layer, start, x.view(), cotangent.view);
-      check_all(compare(got, setup, start, stream, loss), bound);
+      const auto want = forward_mode<L>(setup, start, stream, loss);
+      for (const Execution how :
+           {Execution::sequential(), Execution(), Execution::chunked(3), Execution::chunked(4)}) {
+        INFO("chunk " << how.chunk());
+        check_parts(parts(seqbayes::scan_vjp(layer, start, x.view(), cotangent.view, how)), want,
+                    bound);
+      }
     }
   }
 }

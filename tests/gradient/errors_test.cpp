@@ -13,9 +13,9 @@ using Plain = seqbayes::Ssd<double>;
 
 template <class L>
 std::string complaint_of(const L& layer, const seqbayes::Sequence<double>& x,
-                         const Cotangent<L>& cotangent, Index interval = 0) {
+                         const Cotangent<L>& cotangent) {
   try {
-    seqbayes::scan_vjp(layer, layer.initial_state(), x, cotangent, interval);
+    seqbayes::scan_vjp(layer, layer.initial_state(), x, cotangent);
   } catch (const std::invalid_argument& error) {
     return error.what();
   }
@@ -53,7 +53,6 @@ TEST_CASE("bad input of scan_vjp is named") {
   c.state = Filter({.key_dim = 2, .value_dim = 2}).initial_state();
   CHECK(complaint_of(filter, x, c) == "seqbayes: cotangent.state.mean is 2 x 2, expected 3 x 2");
   c.state.reset();
-  CHECK(complaint_of(filter, x, c, -1) == "seqbayes: the checkpoint interval must be >= 0");
   auto missing = x;
   missing.write_strength = {};
   CHECK(complaint_of(filter, missing, c) ==

@@ -144,68 +144,79 @@ struct DualRun {
   }
 };
 
-/// Derivatives of one kind, and what they should be.
-struct Comparison {
+/// All derivatives by one field, or by one of what is no field.
+struct Part {
   std::string name;
-  std::vector<long double> got, want;
+  std::vector<long double> entries;
 
-  [[nodiscard]] long double error() const {
-    long double largest = 0;
-    for (std::size_t i = 0; i < got.size(); ++i) {
-      const long double difference = std::abs(got[i] - want[i]);
-      if (!(difference <= largest)) largest = difference;  // keeps NaN
-      if (std::isnan(largest)) break;
-    }
-    return largest;
-  }
   [[nodiscard]] long double size() const {
     long double largest = 0;
-    for (const long double x : want) largest = std::max(largest, std::abs(x));
+    for (const long double x : entries) largest = std::max(largest, std::abs(x));
     return largest;
   }
 };
 
-/// Every derivative that `got` holds, entry by entry, beside its reference.
+/// The largest difference; NaN if there is one or if the shapes differ.
+inline long double difference(const Part& got, const Part& want) {
+  const long double nan = std::numeric_limits<long double>::quiet_NaN();
+  if (got.name != want.name || got.entries.size() != want.entries.size()) return nan;
+  long double largest = 0;
+  for (std::size_t i = 0; i < got.entries.size(); ++i) {
+    const long double difference = std::abs(got.entries[i] - want.entries[i]);
+    if (std::isnan(difference)) return nan;
+    largest = std::max(largest, difference);
+  }
+  return largest;
+}
+
+/// Everything that a gradient holds.
 template <class L>
-std::vector<Comparison> compare(const Gradient<L>& got, const Setup<double>& setup,
-                                const typename L::State& start, const Stream<double>& stream,
-                                const Loss<L>& loss) {
+std::vector<Part> parts(const Gradient<L>& gradient) {
+  std::vector<Part> all;
+  seqbayes::for_each_field(
+      [&](const char* name, auto, const auto& entries) {
+        if (entries.size() == 0) return;
+        Part& part = all.emplace_back(Part{name, {}});
+        for (Index i = 0; i < entries.size(); ++i) part.entries.push_back(entries.data()[i]);
+      },
+      gradient);
+  Part& state = all.emplace_back(Part{"initial state", {}});
+  for_each_entry(gradient.initial_state, [&](const auto& a, const auto& b) {
+    state.entries.push_back(&a == &b ? a : static_cast<long double>(a) + b);
+  });
+  all.push_back(Part{"prior variance", {gradient.prior_variance}});
+  return all;
+}
+
+/// The same by forward mode.
+template <class L>
+std::vector<Part> forward_mode(const Setup<double>& setup, const typename L::State& start,
+                               const Stream<double>& stream, const Loss<L>& loss) {
   DualRun<L> run(setup, start, stream);
-  std::vector<Comparison> all;
-  const auto check = [&](std::string name) -> Comparison& {
-    return all.emplace_back(Comparison{std::move(name), {}, {}});
+  std::vector<Part> all;
+  const auto slope = [&](Part& part, Jet& a, Jet& b) {
+    part.entries.push_back(run.slope_along(a, b, loss));
   };
   seqbayes::for_each_field(
-      [&](const char* name, auto, const auto& entries, Matrix<Jet>& x) {
-        if (x.size() == 0) return;
-        REQUIRE(entries.rows() == x.rows());
-        REQUIRE(entries.cols() == x.cols());
-        Comparison& field = check(name);
-        for (Index i = 0; i < x.size(); ++i) {
-          field.got.push_back(entries.data()[i]);
-          field.want.push_back(run.slope_along(x.data()[i], x.data()[i], loss));
+      [&](std::string_view name, auto, Matrix<Jet>& x) {
+        if constexpr (recipe_of<L>.decay == laws::Decay::constant) {
+          if (name == "log_decay") {
+            Part& option = all.emplace_back(Part{"log_decay", {}});
+            slope(option, run.options.log_decay, run.options.log_decay);
+          }
         }
+        if (x.size() == 0) return;
+        Part& part = all.emplace_back(Part{std::string(name), {}});
+        for (Index i = 0; i < x.size(); ++i) slope(part, x.data()[i], x.data()[i]);
       },
-      got, run.x.fields);
-
-  Comparison& state = check("initial state");
-  for_each_entry(got.initial_state,
-                 [&](const auto& a, const auto& b) { state.got.push_back(&a == &b ? a : a + b); });
-  for_each_entry(run.start,
-                 [&](Jet& a, Jet& b) { state.want.push_back(run.slope_along(a, b, loss)); });
-
+      run.x.fields);
+  Part& state = all.emplace_back(Part{"initial state", {}});
+  for_each_entry(run.start, [&](Jet& a, Jet& b) { slope(state, a, b); });
+  Part& prior = all.emplace_back(Part{"prior variance", {}});
   if constexpr (requires { run.options.prior_variance; }) {
-    Comparison& prior = check("prior variance");
-    prior.got.push_back(got.prior_variance);
-    Jet& option = run.options.prior_variance;
-    prior.want.push_back(run.slope_along(option, option, loss));
-  }
-  if constexpr (recipe_of<L>.decay == laws::Decay::constant) {
-    Comparison& decay = check("option log_decay");
-    REQUIRE(got.log_decay.size() == 1);
-    decay.got.push_back(got.log_decay(0, 0));
-    Jet& option = run.options.log_decay;
-    decay.want.push_back(run.slope_along(option, option, loss));
+    slope(prior, run.options.prior_variance, run.options.prior_variance);
+  } else {
+    prior.entries.push_back(0);
   }
   return all;
 }

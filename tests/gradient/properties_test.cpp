@@ -23,8 +23,8 @@ struct Problem {
         loss(draw_loss(layer, length)) {
     look_at(cotangent, loss);
   }
-  [[nodiscard]] Gradient<L> run(Index interval = 0) const {
-    return seqbayes::scan_vjp(layer, start, stream.view(), cotangent.view, interval);
+  [[nodiscard]] Gradient<L> run(Execution how = {}) const {
+    return seqbayes::scan_vjp(layer, start, stream.view(), cotangent.view, how);
   }
 };
 
@@ -48,12 +48,12 @@ double difference(const Gradient<L>& a, const Gradient<L>& b) {
   return largest;
 }
 
-TEMPLATE_LIST_TEST_CASE("any interval of checkpoints gives the same gradient", "", Some) {
+TEMPLATE_LIST_TEST_CASE("any distance of checkpoints gives the same gradient", "", Some) {
   const Problem<TestType> problem(37);
   const auto want = problem.run();
   // Where a run is cut changes the grouping of its sums at most: rounding of 37 tokens.
-  for (const Index interval : {1, 2, 3, 5, 8, 16, 36, 37, 38, 1000}) {
-    CHECK(difference(problem.run(interval), want) < 1e-13);
+  for (const Index tokens : {1, 2, 3, 5, 8, 16, 36, 37, 38, 1000}) {
+    CHECK(difference(problem.run(Execution::chunked(tokens)), want) < 1e-13);
   }
 }
 
@@ -103,9 +103,12 @@ TEMPLATE_LIST_TEST_CASE("no token: the final state's cotangent is the initial st
 
 TEMPLATE_LIST_TEST_CASE("one token equals forward mode", "", Some) {
   const Problem<TestType> problem(1);
-  check_all(
-      compare(problem.run(), Setup<double>{4, 3}, problem.start, problem.stream, problem.loss),
-      double_bound);
+  for (const Execution how : {Execution(), Execution::sequential()}) {
+    check_parts(
+        parts(problem.run(how)),
+        forward_mode<TestType>(Setup<double>{4, 3}, problem.start, problem.stream, problem.loss),
+        double_bound);
+  }
 }
 
 TEMPLATE_LIST_TEST_CASE("what a cotangent leaves empty counts as zero", "", Some) {

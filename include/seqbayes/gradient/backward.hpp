@@ -5,7 +5,8 @@
 #include <cmath>
 #include <vector>
 
-#include <seqbayes/gradient/step.hpp>
+#include <seqbayes/gradient/tiled.hpp>
+#include <seqbayes/scan/scan.hpp>
 
 namespace seqbayes {
 namespace detail {
@@ -28,7 +29,7 @@ void make_gradient(const L& layer, const Sequence<typename L::Scalar>& x, Gradie
 }
 
 /// About sqrt(T): as many checkpoints as tokens from one to the next.
-inline Index default_checkpoint_interval(Index length) {
+inline Index default_interval(Index length) {
   return std::max<Index>(1, static_cast<Index>(std::ceil(std::sqrt(static_cast<double>(length)))));
 }
 
@@ -43,9 +44,9 @@ void advance(const L& layer, typename L::State& state, const Token<typename L::S
 
 /// Token by token, for checked input; `gradient` is zero in its right shape.
 template <class L>
-void scan_vjp_checked(const L& layer, const typename L::State& initial_state,
-                      const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent,
-                      Index interval, Gradient<L>& gradient) {
+void scan_vjp_steps(const L& layer, const typename L::State& initial_state,
+                    const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent,
+                    Index interval, Gradient<L>& gradient) {
   using Scalar = typename L::Scalar;
   using State = typename L::State;
   const Index length = x.length();
@@ -79,6 +80,24 @@ void scan_vjp_checked(const L& layer, const typename L::State& initial_state,
     }
   }
   gradient.initial_state = std::move(dstate);
+}
+
+/// In tiles where the layer can, unless it is asked to run token by token.
+template <class L>
+void scan_vjp_checked(const L& layer, const typename L::State& initial_state,
+                      const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent,
+                      Execution how, Gradient<L>& gradient) {
+  if constexpr (TiledLayer<L>) {
+    if (how.chunk() != 1) {
+      Workspace<typename L::Scalar> workspace;
+      typename L::State state = initial_state;
+      TiledVjp<L>(layer, state, x, cotangent, workspace, gradient)
+          .run(how.chunk() == 0 ? default_tile : how.chunk());
+      return;
+    }
+  }
+  const Index interval = how.chunk() > 1 ? how.chunk() : default_interval(x.length());
+  scan_vjp_steps(layer, initial_state, x, cotangent, interval, gradient);
 }
 
 }  // namespace detail

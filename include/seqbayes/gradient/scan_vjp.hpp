@@ -12,22 +12,18 @@ namespace detail {
 
 template <class L>
 void check_vjp_call(const L& layer, const typename L::State& initial_state,
-                    const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent,
-                    Index checkpoint_interval) {
+                    const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent) {
   check_call(layer, initial_state, x);
   check_cotangent(layer, x, cotangent);
-  if (checkpoint_interval < 0) fail("the checkpoint interval must be >= 0");
 }
 
 template <class L>
 Gradient<L> scan_vjp_of_checked(const L& layer, const typename L::State& initial_state,
                                 const Sequence<typename L::Scalar>& x,
-                                const Cotangent<L>& cotangent, Index checkpoint_interval) {
+                                const Cotangent<L>& cotangent, Execution how) {
   Gradient<L> gradient;
   make_gradient(layer, x, gradient);
-  const Index interval =
-      checkpoint_interval > 0 ? checkpoint_interval : default_checkpoint_interval(x.length());
-  scan_vjp_checked(layer, initial_state, x, cotangent, interval, gradient);
+  scan_vjp_checked(layer, initial_state, x, cotangent, how, gradient);
   return gradient;
 }
 
@@ -36,19 +32,20 @@ Gradient<L> scan_vjp_of_checked(const L& layer, const typename L::State& initial
 /// Derivatives of a loss by everything that a `scan` of `x` from `initial_state` reads, given its
 /// derivatives by the results of that scan (docs/gradients.md).
 ///
-/// The run is repeated forward, keeping the state every `checkpoint_interval` tokens (0: about
-/// sqrt(T)), and then taken backward from checkpoint to checkpoint; `checkpoint_interval` states
-/// more are kept at a time. Recurrences are never inverted.
+/// The run is repeated forward, keeping the state at checkpoints, and then taken backward from
+/// checkpoint to checkpoint. Recurrences are never inverted. Layers that `scan` runs in tiles go
+/// back in tiles, with a checkpoint each: every 128 tokens, or `Execution::chunked(n)`. All others,
+/// and all under `Execution::sequential()`, go back token by token, which keeps the states between
+/// two checkpoints, too: a checkpoint every sqrt(T) tokens, or `Execution::chunked(n)`.
 /// @throws std::invalid_argument on bad input (see `check_inputs`), and naming `cotangent.mean` and
 /// so on where a cotangent has the wrong shape, isn't finite, or is of something that the layer
 /// doesn't yield.
 template <SequenceLayer L>
 Gradient<L> scan_vjp(const L& layer, const typename L::State& initial_state,
                      const Sequence<typename L::Scalar>& x,
-                     const std::type_identity_t<Cotangent<L>>& cotangent,
-                     Index checkpoint_interval = 0) {
-  detail::check_vjp_call(layer, initial_state, x, cotangent, checkpoint_interval);
-  return detail::scan_vjp_of_checked(layer, initial_state, x, cotangent, checkpoint_interval);
+                     const std::type_identity_t<Cotangent<L>>& cotangent, Execution how = {}) {
+  detail::check_vjp_call(layer, initial_state, x, cotangent);
+  return detail::scan_vjp_of_checked(layer, initial_state, x, cotangent, how);
 }
 
 /// The same for item i = 0, 1, ... of a batch, as in `scan`: `heads[i % heads.size()]` from
@@ -61,7 +58,7 @@ template <class Executor, std::ranges::random_access_range Heads,
 requires SequenceLayer<std::ranges::range_value_t<Heads>>
 void scan_vjp(const Executor& executor, const Heads& heads, const States& initial_states,
               const Inputs& inputs, const Cotangents& cotangents, Gradients&& gradients,
-              Index checkpoint_interval = 0) {
+              Execution how = {}) {
   const auto size = [](const auto& range) { return static_cast<Index>(std::ranges::size(range)); };
   const Index items = size(initial_states);
   if (size(inputs) != items || size(cotangents) != items || size(gradients) != items) {
@@ -70,12 +67,11 @@ void scan_vjp(const Executor& executor, const Heads& heads, const States& initia
   detail::for_each_item(
       executor, heads, items,
       [&](const auto& head, std::size_t i) {
-        detail::check_vjp_call(head, initial_states[i], inputs[i], cotangents[i],
-                               checkpoint_interval);
+        detail::check_vjp_call(head, initial_states[i], inputs[i], cotangents[i]);
       },
       [&](const auto& head, std::size_t i) {
-        gradients[i] = detail::scan_vjp_of_checked(head, initial_states[i], inputs[i],
-                                                   cotangents[i], checkpoint_interval);
+        gradients[i] =
+            detail::scan_vjp_of_checked(head, initial_states[i], inputs[i], cotangents[i], how);
       });
 }
 

@@ -16,7 +16,7 @@ void scan_vjp_checked(const SeveralWrites<Base, Dk, Dv, Writes>& layer,
                       const typename Base::State& initial_state,
                       const Sequence<typename Base::Scalar>& x,
                       const Cotangent<SeveralWrites<Base, Dk, Dv, Writes>>& cotangent,
-                      Index interval, Gradient<SeveralWrites<Base, Dk, Dv, Writes>>& gradient) {
+                      Execution how, Gradient<SeveralWrites<Base, Dk, Dv, Writes>>& gradient) {
   using Scalar = typename Base::Scalar;
   const Base base(layer.options());
   const Index length = x.length();
@@ -59,9 +59,10 @@ void scan_vjp_checked(const SeveralWrites<Base, Dk, Dv, Writes>& layer,
     inner.variance = variance;
   }
 
+  const Execution per_write = how.chunk() > 1 ? Execution::chunked(how.chunk() * Writes) : how;
   Gradient<Base> flat;
   make_gradient(base, expanded, flat);
-  scan_vjp_checked(base, initial_state, expanded, inner, interval * Writes, flat);
+  scan_vjp_checked(base, initial_state, expanded, inner, per_write, flat);
   for_each_field(
       [&](const char* name, auto, const Matrix<Scalar>& from, Matrix<Scalar>& to) {
         if (to.size() == 0) return;

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
@@ -40,8 +41,8 @@ auto lanes(Scalar* data) {
 }
 
 /// How a sweep scales the block before it updates: not at all, each row by `rows[i * row_stride]`,
-/// or each row and lane by rows[i] columns[j].
-enum class Scaling { none, rows, rows_and_columns };
+/// each lane by columns[j], or each row and lane by rows[i] columns[j].
+enum class Scaling { none, rows, columns, rows_and_columns };
 
 template <class Scalar>
 struct Scales {
@@ -68,9 +69,12 @@ template <Scaling scaling, int N, class Scalar, std::size_t U, std::size_t R>
     const Lanes<Scalar, N> update[U] = {lanes<const Scalar, N>(nu.data + Index(u) * nu.stride)...};
     Lanes<Scalar, N> sums[R];
     (sums[r].setZero(), ...);
+    [[maybe_unused]] Lanes<Scalar, N> columns;
+    if constexpr (scaling == Scaling::columns) columns = lanes<const Scalar, N>(scales.columns);
     for (Index i = 0; i < rows; ++i) {
       Lanes<Scalar, N> row = lanes<const Scalar, N>(block + i * N);
       if constexpr (scaling == Scaling::rows) row *= scales.rows[i * scales.row_stride];
+      if constexpr (scaling == Scaling::columns) row *= columns;
       if constexpr (scaling == Scaling::rows_and_columns) {
         row *= lanes<const Scalar, N>(scales.columns) * scales.rows[i];
       }
@@ -81,6 +85,23 @@ template <Scaling scaling, int N, class Scalar, std::size_t U, std::size_t R>
     ((lanes<Scalar, N>(reads.data + Index(r) * reads.stride) = sums[r]), ...);
   }
   (std::make_index_sequence<U>(), std::make_index_sequence<R>());
+}
+
+/// Calls f(N, first, width) for blocks of N lanes that make up `count` lanes (`Known` if the
+/// compiler knows it): whole sweeps, and one of a single vector where that holds what is left.
+template <class Scalar, int Known, class F>
+void for_each_block(Index count, const F& f) {
+  constexpr int N = sweep_lanes<Scalar>;
+  constexpr int unit = vector_width<Scalar>;
+  for (Index first = 0; first < count; first += N) {
+    if constexpr (Known == Eigen::Dynamic || (Known % N > 0 && Known % N <= unit)) {
+      if (count - first <= unit) {
+        f(std::integral_constant<int, unit>(), first, count - first);
+        break;
+      }
+    }
+    f(std::integral_constant<int, N>(), first, std::min<Index>(N, count - first));
+  }
 }
 
 /// Copies columns `first` to `first + count - 1` of a row-major matrix into a block of N lanes,

@@ -33,6 +33,7 @@ class Buffer {
     return storage_.data();
   }
   Scalar* data() { return storage_.data(); }
+  const Scalar* data() const { return storage_.data(); }
 
  private:
   Eigen::Array<Scalar, Eigen::Dynamic, 1> storage_;

@@ -56,6 +56,7 @@ struct CovarianceDecay {
 /// One layer over one sequence.
 template <TiledLayer L, bool probabilistic>
 class TiledScan {
+ protected:
   using Scalar = typename L::Scalar;
   using Model = typename L::Model;
   using Policy = typename L::Policy;
@@ -89,7 +90,7 @@ class TiledScan {
     }
   }
 
- private:
+ protected:
   /// Whether a row of the model's can be read where the caller has it.
   template <class Row>
   static constexpr bool in_place = has_direct_access<std::remove_cvref_t<Row>>;
@@ -216,22 +217,11 @@ class TiledScan {
     if (norm2) std::fill_n(norm2, padded_, Scalar(0));
     const OutputRows<Scalar> rows{out.mean.row(first), out.mean.stride, count};
     constexpr Scaling scaling = none ? Scaling::none : Scaling::rows;
-    const auto columns = [&]<int N>(std::integral_constant<int, N>, Index at) {
-      run_columns<predicts, scaling, channel, N>(memory_, in_, dk_, state_.mean.data(), dv_, rows,
-                                                 at, std::min<Index>(N, dv_ - at), norm2);
-    };
-    // Whole sweeps, and one of a single vector where that holds what is left.
-    constexpr int N = sweep_lanes<Scalar>;
-    constexpr int unit = vector_width<Scalar>;
-    for (Index at = 0; at < dv_; at += N) {
-      if constexpr (Dv == Eigen::Dynamic || (Dv % N > 0 && Dv % N <= unit)) {
-        if (dv_ - at <= unit) {
-          columns(std::integral_constant<int, unit>(), at);
-          break;
-        }
-      }
-      columns(std::integral_constant<int, N>(), at);
-    }
+    for_each_block<Scalar, Dv>(
+        dv_, [&]<int N>(std::integral_constant<int, N>, Index at, Index width) {
+          run_columns<predicts, scaling, channel, N>(memory_, in_, dk_, state_.mean.data(), dv_,
+                                                     rows, at, width, norm2);
+        });
     if constexpr (probabilistic) {
       for (Index i = 0; i < count; ++i) {
         *out.log_evidence += log_density<Scalar>(norm2[i], in_.innovation_variance.data()[i], dv_);
