@@ -8,9 +8,5 @@ TEMPLATE_LIST_TEST_CASE("latent input: gradients equal forward mode", "", Latent
   gradients_equal_forward_mode<TestType>();
 }
 
-TEMPLATE_LIST_TEST_CASE("latent filters: gradients equal forward mode", "", LatentFilters<double>) {
-  gradients_equal_forward_mode<TestType>();
-}
-
 }  // namespace
 }  // namespace gradient

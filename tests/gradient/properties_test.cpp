@@ -1,32 +1,11 @@
-// What holds of scan_vjp beside its numbers: checkpoints, hand-over, short runs, the prior.
-#include "equals_forward_mode.hpp"
+// What holds of scan_vjp beside its numbers: checkpoints, hand-over, short runs.
+#include "problem.hpp"
 
 namespace gradient {
 namespace {
 
 using Some = std::tuple<seqbayes::GatedLinearAttention<double>, seqbayes::GatedDeltaNet<double>,
-                        seqbayes::DiagonalKalmanDeltaNet<double>, seqbayes::BayesianLayer<double>,
-                        seqbayes::Dplr<double>>;
-
-template <class L>
-struct Problem {
-  L layer;
-  Stream<double> stream;
-  typename L::State start;
-  Loss<L> loss;
-  CotangentOwner<double, L> cotangent;
-
-  explicit Problem(Index length)
-      : layer(make<L>(Setup<double>{4, 3})),
-        stream(draw_stream(layer.inputs(), length, 93)),
-        start(some_state(layer)),
-        loss(draw_loss(layer, length)) {
-    look_at(cotangent, loss);
-  }
-  [[nodiscard]] Gradient<L> run(Execution how = {}) const {
-    return seqbayes::scan_vjp(layer, start, stream.view(), cotangent.view, how);
-  }
-};
+                        seqbayes::BayesianLayer<double, any, any, seqbayes::ChannelDecay>>;
 
 /// The largest difference of two gradients, against 1 or the largest entry of the field.
 template <class L>
@@ -126,41 +105,6 @@ TEMPLATE_LIST_TEST_CASE("what a cotangent leaves empty counts as zero", "", Some
   const auto zero = problem.run();
   CHECK(zero.key.isZero(0));
   CHECK(zero.initial_state.mean.isZero(0));
-}
-
-TEST_CASE("the prior variance of a run from the initial state", "[prior]") {
-  const auto agrees = []<class L>(std::type_identity<L>) {
-    Setup<double> setup{4, 3, 1.5};
-    Problem<L> problem(9);
-    problem.layer = make<L>(setup);
-    problem.start = problem.layer.initial_state();
-    // A difference over 1e-6 has a truncation error of about 1e-12 and a rounding error of 1e-10.
-    const auto value = [&](double prior) {
-      setup.prior_variance = prior;
-      const auto layer = make<L>(setup);
-      auto state = layer.initial_state();
-      const auto out = seqbayes::scan(layer, state, problem.stream.view());
-      double sum = (out.mean.array() * problem.loss.mean.array()).sum() +
-                   out.variance.dot(problem.loss.variance.col(0)) +
-                   out.log_evidence * problem.loss.log_evidence;
-      sum += (state.mean.array() * problem.loss.state.mean.array()).sum();
-      return sum;
-    };
-    auto cotangent = problem.cotangent.view;
-    auto state = problem.layer.initial_state();  // no cotangent of the final covariance
-    if constexpr (requires { state.covariance.setZero(); }) state.covariance.setZero();
-    if constexpr (std::is_same_v<decltype(state.covariance), double>) state.covariance = 0;
-    state.mean = problem.loss.state.mean;
-    cotangent.state = state;
-    const auto got =
-        seqbayes::scan_vjp(problem.layer, problem.start, problem.stream.view(), cotangent);
-    CHECK(seqbayes::prior_variance_gradient(problem.layer, got) ==
-          Approx((value(1.5 + 1e-6) - value(1.5 - 1e-6)) / 2e-6).epsilon(1e-7));
-  };
-  agrees(std::type_identity<seqbayes::GatedDeltaNet<double>>());
-  agrees(std::type_identity<seqbayes::IsotropicKalmanDeltaNet<double>>());
-  agrees(std::type_identity<seqbayes::DiagonalKalmanDeltaNet<double>>());
-  agrees(std::type_identity<seqbayes::BayesianLayer<double>>());
 }
 
 }  // namespace

@@ -235,7 +235,7 @@ class TiledVjp : TiledScan<L, false> {
   ///     dg_t = h_t - w_t * dw_t + e_t * de_t,   h_{t-1} = dg_t + q_{t-1} * dq_{t-1}
   ///
   /// from h at the tile's end, `along`.
-  [[gnu::flatten]] void collect(const State& before, Index first, Index count,
+  void collect(const State& before, Index first, Index count,
                                 Vector<Scalar, Dk>& along) {
     const auto covariance = covariances(before, first, count);
     Vector<Scalar, Dk> decay(dk_);
