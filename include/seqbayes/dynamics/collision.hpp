@@ -55,7 +55,7 @@ struct ReadAtOtherKey {
   /// @param t what the a-writes have removed of it: p_perp - p_a, p_perp = p_0 + n_a omega.
   ReadAtOtherKey(const FilterRule<Scalar>& rule, const Scalar& rho, const Scalar& p_a,
                  const Scalar& t, Count n) {
-    const Scalar one(1), two(2), count(static_cast<double>(n));
+    const Scalar one(1), two(2), count(detail::as_scalar<Scalar>(n));
     const Scalar rho2 = rho * rho, s = (one - rho) * (one + rho), delta = s * t;
     FilterRule<Scalar> along_b = rule;
     along_b.prior_variance = p_a + delta;
@@ -113,7 +113,7 @@ struct ReadAtOtherKey {
 template <class Scalar>
 FilterCollision<Scalar> after_collision(const FilterRule<Scalar>& rule, const Scalar& rho,
                                         Count n_a, Count n_b) {
-  const Scalar zero(0), one(1), count_a(static_cast<double>(n_a));
+  const Scalar zero(0), one(1), count_a(detail::as_scalar<Scalar>(n_a));
   const Scalar s = (one - rho) * (one + rho);
   const Retrieval<Scalar> a = after_writes(rule, n_a);
   const Scalar p_a = claimed_variance(rule, n_a);
@@ -180,7 +180,7 @@ Collision<Scalar> after_collision(const AttentionRule<Scalar>& rule, const Scala
 /// for many writes of a. lambda > 0.
 template <class Scalar>
 Scalar protection_factor(const Scalar& lambda, const Scalar& rho, Count n_a) {
-  const Scalar one(1), n(static_cast<double>(n_a));
+  const Scalar one(1), n(detail::as_scalar<Scalar>(n_a));
   return lambda * (one + lambda) / (lambda * (lambda + n + one) + (one - rho) * (one + rho) * n);
 }
 

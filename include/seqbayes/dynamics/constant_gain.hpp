@@ -17,7 +17,7 @@ Scalar excess_of_constant_gain(const Scalar& lambda, const Scalar& gain, Count n
   const Scalar one(1);
   Scalar excess(0);
   for (Count j = 1; j <= n; ++j) {
-    const Scalar after = Scalar(static_cast<double>(j)) + lambda;
+    const Scalar after = detail::as_scalar<Scalar>(j) + lambda;
     const Scalar mismatch = gain - one / after;
     excess = (one - gain) * (one - gain) * excess + after / (after - one) * mismatch * mismatch;
   }
@@ -44,7 +44,7 @@ Scalar crossover(const Scalar& lambda, const Scalar& gain, const Scalar& first_e
 /// derivatives of D.
 template <class Scalar>
 Scalar best_constant_gain(const Scalar& first_error, Count n) {
-  const Scalar one(1), two(2), count(static_cast<double>(n));
+  const Scalar one(1), two(2), count(detail::as_scalar<Scalar>(n));
   const auto balance = [&](const Scalar& b) {
     const Scalar c = one - b;
     return count * power(c, 2 * n - 1) * (first_error * (one + c) - b) -

@@ -132,7 +132,7 @@ FilterForgetting<Scalar> after_distractors(const FilterRule<Scalar>& rule,
                                            const KeyResolvent<Scalar>& keys) {
   const Retrieval<Scalar> alone =
       after_writes(FilterRule<Scalar>{Scalar(1), keys.inverse_g}, target.writes);
-  const Scalar whole = Scalar(static_cast<double>(target.writes)) + keys.inverse_g;
+  const Scalar whole = detail::as_scalar<Scalar>(target.writes) + keys.inverse_g;
   FilterForgetting<Scalar> out;
   out.retention = alone.total_weight;
   out.missing = alone.missing_weight;
@@ -159,7 +159,7 @@ FilterForgetting<Scalar> at_load(const FilterRule<Scalar>& rule, const Target<Sc
 template <class Scalar>
 Scalar mean_retention_without_noise(const Scalar& dim, Count m) {
   using std::min;
-  return min(Scalar(1), Scalar(dim / Scalar(static_cast<double>(m + 1))));
+  return min(Scalar(1), Scalar(dim / detail::as_scalar<Scalar>(m + 1)));
 }
 
 /// R3.7: the error of SSD, alpha < 1, after infinitely many distractors: y^2 and their crosstalk.

@@ -9,6 +9,15 @@ namespace seqbayes::dynamics {
 /// A number of writes, >= 0.
 using Count = std::int64_t;
 
+namespace detail {
+
+template <class Scalar>
+Scalar as_scalar(Count n) {
+  return static_cast<Scalar>(static_cast<double>(n));
+}
+
+}  // namespace detail
+
 /// Sums over a geometric sequence of n terms with ratio x. By doubling, in O(log n): for x >= 0 all
 /// terms are positive, so nothing cancels, also where (1 - x^n) / (1 - x) is 0 / 0.
 template <class Scalar>
@@ -22,7 +31,7 @@ struct GeometricSums {
 
   /// The sums of `a.count + b.count` terms, both of the same ratio.
   friend GeometricSums operator+(const GeometricSums& a, const GeometricSums& b) {
-    const Scalar n = Scalar(static_cast<double>(a.count)), m = Scalar(static_cast<double>(b.count));
+    const Scalar n(detail::as_scalar<Scalar>(a.count)), m(detail::as_scalar<Scalar>(b.count));
     return {a.count + b.count,
             a.power * b.power,
             a.sum + a.power * b.sum,
