@@ -24,9 +24,13 @@ struct Settings {
 using Answers =
     std::function<Matrix(const Settings&, const Matrix& key, const Matrix& value, const Vector&)>;
 
+/// The outputs, T x Dv, and the memory after the last token, from an empty one.
+struct Ran {
+  Matrix output, memory;
+};
+
 template <class Layer>
-Matrix answers(const Settings& settings, const Matrix& key, const Matrix& value,
-               const Vector& query) {
+Ran run(const Settings& settings, const Matrix& key, const Matrix& value, const Matrix& queries) {
   typename Layer::Options options;
   options.key_dim = key.cols();
   options.value_dim = value.cols();
@@ -43,7 +47,6 @@ Matrix answers(const Settings& settings, const Matrix& key, const Matrix& value,
   const Matrix strength = field(inputs.write_strength, settings.gain);
   const Matrix process = field(inputs.process_noise, settings.process_noise);
   const Matrix noise = field(inputs.observation_noise, settings.noise);
-  const Matrix queries = query.transpose().replicate(key.rows(), 1);
   seqbayes::Sequence<double> x;
   x.query = queries;
   x.key = key;
@@ -53,7 +56,15 @@ Matrix answers(const Settings& settings, const Matrix& key, const Matrix& value,
   if (process.size() > 0) x.process_noise = process;
   if (noise.size() > 0) x.observation_noise = noise;
   auto state = layer.initial_state();
-  return seqbayes::scan_mean(layer, state, x);
+  Ran ran{seqbayes::scan_mean(layer, state, x), {}};
+  ran.memory = state.mean;
+  return ran;
+}
+
+template <class Layer>
+Matrix answers(const Settings& settings, const Matrix& key, const Matrix& value,
+               const Vector& query) {
+  return run<Layer>(settings, key, value, query.transpose().replicate(key.rows(), 1)).output;
 }
 
 /// Normal draws.
