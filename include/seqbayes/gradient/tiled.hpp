@@ -5,6 +5,7 @@
 
 #include <vector>
 
+#include <seqbayes/gradient/full_tile.hpp>
 #include <seqbayes/gradient/memory_tile.hpp>
 #include <seqbayes/gradient/step.hpp>
 #include <seqbayes/scan/tiled.hpp>
@@ -61,7 +62,8 @@ class TiledVjp : TiledScan<L, false> {
       backward(checkpoints.back(), first, std::min(tile, length - first));
       state_ = std::move(checkpoints.back());
     }
-    gradient_.initial_state = std::move(dstate_);
+    gradient_.initial_state =
+        StepVjp<L>::final_state(layer_, dstate_);  // symmetric to the last bit
   }
 
  private:
@@ -165,7 +167,8 @@ class TiledVjp : TiledScan<L, false> {
     });
     gradient_.key.middleRows(first, count).setZero();
     gradient_.value.middleRows(first, count).setZero();
-    collect(before, first, count, along);
+    collect(first, count, along);
+    gains_vjp(before, first, count);
   }
 
   /// Everything that the passes read.
@@ -235,46 +238,101 @@ class TiledVjp : TiledScan<L, false> {
   ///     dg_t = h_t - w_t * dw_t + e_t * de_t,   h_{t-1} = dg_t + q_{t-1} * dq_{t-1}
   ///
   /// from h at the tile's end, `along`.
-  void collect(const State& before, Index first, Index count,
-                                Vector<Scalar, Dk>& along) {
-    const auto covariance = covariances(before, first, count);
-    Vector<Scalar, Dk> decay(dk_);
-    GainCotangent<Scalar, Dk> d;
-    d.gain.resize(dk_);
-    d.dprior_variance = &gradient_.prior_variance;
-    const Scalar width = Scalar(static_cast<double>(dv_));
+  void collect(Index first, Index count, Vector<Scalar, Dk>& along) {
     for (Index i = count; i-- > 0;) {
       const auto at = static_cast<std::size_t>(i);
-      const Index t = first + i;
-      const Token<Scalar> token = x_.token(t);
-      TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient_, t);
+      const Token<Scalar> token = x_.token(first + i);
+      TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient_, first + i);
       const ConstKeys dq(back_.dquery.data() + i * dk_, dk_),
           de(back_.derase.data() + i * dk_, dk_);
-      const ConstValues dnu(back_.dnu.data() + i * dv_, dv_);
-      d.gain = ConstKeys(back_.dgain.data() + i * dk_, dk_);
       grad.query.add(dq);
-      ModelVjp<Model>::written(token, dnu, grad);
+      ModelVjp<Model>::written(token, ConstValues(back_.dnu.data() + i * dv_, dv_), grad);
       if constexpr (predicts) ModelVjp<Model>::erase(token, de, grad);
       if constexpr (!none) {
         along.array() += token.query.template vector<Dk>().array() * dq.array() -
-                         ConstKeys(back_.gain[at], dk_).array() * d.gain.array();
+                         ConstKeys(back_.gain[at], dk_).array() *
+                             ConstKeys(back_.dgain.data() + i * dk_, dk_).array();
         if constexpr (predicts)
           along.array() += ConstKeys(back_.erase[at], dk_).array() * de.array();
         forget(along, i);
         grad.log_decay.add(along);
       }
-      if constexpr (L::has_variance) {
-        d.innovation_variance = Scalar(0);
-        const Scalar evidence = back_.evidence.data()[i];  // -d log_evidence / s
-        if (evidence != Scalar(0)) {
-          const Scalar s = innovation_variance_[t];
-          const Scalar norm2 = ConstValues(back_.nu.data() + i * dv_, dv_).squaredNorm();
-          d.innovation_variance = evidence * Scalar(0.5) * (width - norm2 / s);
+    }
+  }
+
+  /// Derivatives by s_t that the evidence has.
+  void evidence_by_variance(Index first, Index count) {
+    const Scalar width = Scalar(static_cast<double>(dv_));
+    Scalar* ds = dinnovation_variance_.reserve(count);
+    for (Index i = 0; i < count; ++i) {
+      const Scalar evidence = back_.evidence.data()[i];  // -d log_evidence / s
+      ds[i] = Scalar(0);
+      if (evidence == Scalar(0)) continue;
+      const Scalar norm2 = ConstValues(back_.nu.data() + i * dv_, dv_).squaredNorm();
+      ds[i] = evidence * Scalar(0.5) * (width - norm2 / innovation_variance_[first + i]);
+    }
+  }
+
+  /// The gain pass backwards.
+  void gains_vjp(const State& before, Index first, Index count) {
+    evidence_by_variance(first, count);
+    if constexpr (std::is_same_v<Policy, FullCovariance>) {
+      const MatrixView<Scalar> own = x_.covariance_log_decay.rows(first, count);
+      if (!Base::grows(own) && !lifted(first, count)) {
+        const bool one_factor = own.cols() == 1 || (own.empty() && !channel);
+        const bool variances = !cotangent_.variance.empty();
+        if (one_factor) {
+          variances ? full_gains_vjp<true, true>(before, first, count)
+                    : full_gains_vjp<false, true>(before, first, count);
+        } else {
+          variances ? full_gains_vjp<true, false>(before, first, count)
+                    : full_gains_vjp<false, false>(before, first, count);
         }
-        if (!cotangent_.variance.empty()) d.variance = cotangent_.variance[t];
+        return;
       }
+    }
+    gains_vjp_by_token(before, first, count);
+  }
+
+  /// Whether a gain is 0 for a key that isn't: the covariance may have been lifted there.
+  bool lifted(Index first, Index count) const {
+    for (Index i = 0; i < count; ++i) {
+      const ConstKeys gain(back_.gain[static_cast<std::size_t>(i)], dk_);
+      if (gain.isZero(0) && !x_.key.row(first + i).template vector<Dk>().isZero(0)) return true;
+    }
+    return false;
+  }
+
+  template <bool variances, bool uniform>
+  void full_gains_vjp(const State& before, Index first, Index count) {
+    const FullVjpInputs<Scalar> in{x_,
+                                   first,
+                                   count,
+                                   gains_.data(),
+                                   innovation_variance_.data() + first,
+                                   back_.dgain.data(),
+                                   dinnovation_variance_.data(),
+                                   variances ? cotangent_.variance.data() + first : nullptr};
+    const CovarianceDecay<L, !channel> decay{x_, dk_, none ? nullptr : in_.decay.data(), first};
+    FullGainsVjp<Scalar, Dk, variances, uniform>(full_back_, in, dk_)
+        .run(before.covariance, state_.covariance, dstate_.covariance, decay, gradient_);
+  }
+
+  void gains_vjp_by_token(const State& before, Index first, Index count) {
+    const auto covariance = covariances(before, first, count);
+    Vector<Scalar, Dk> decay(dk_);
+    GainCotangent<Scalar, Dk> d;
+    d.dprior_variance = &gradient_.prior_variance;
+    for (Index i = count; i-- > 0;) {
+      const Index t = first + i;
+      const Token<Scalar> token = x_.token(t);
+      TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient_, t);
+      d.gain = ConstKeys(back_.dgain.data() + i * dk_, dk_);
+      d.innovation_variance = dinnovation_variance_.data()[i];
+      if (!cotangent_.variance.empty()) d.variance = cotangent_.variance[t];
       covariance_decay(first, i, decay);
-      GainVjp<Policy>::template step<Dk>(layer_.options(), token, decay, covariance[at], d,
+      GainVjp<Policy>::template step<Dk>(layer_.options(), token, decay,
+                                         covariance[static_cast<std::size_t>(i)], d,
                                          dstate_.covariance, grad);
       if constexpr (Policy::propagates) {
         (token.covariance_log_decay.empty() ? grad.log_decay : grad.covariance_log_decay)
@@ -297,6 +355,8 @@ class TiledVjp : TiledScan<L, false> {
   State dstate_{};
   Matrix<Scalar> dmemory_transposed_, transposed_;
   Vector<Scalar> innovation_variance_;
+  Buffer<Scalar> dinnovation_variance_;
+  FullVjpTile<Scalar> full_back_;
   BackwardTile<Scalar> back_;
   std::vector<Scalar> gains_;
   Buffer<Scalar> own_erase_;
