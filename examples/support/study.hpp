@@ -156,7 +156,7 @@ inline std::string script(const Figure& figure) {
     const double row = static_cast<double>(i / 2);
     text += fmt::format(
         "\nset origin {},{:.4f}\nset size 0.5,{:.4f}\nunset logscale\nset autoscale\n"
-        "set format y '%g'\n"
+        "set format y '%g'\nset ytics autofreq\n"
         "set title \"{}\"\nset xlabel \"{}\"\nset ylabel \"{}\"\n{}\n",
         i % 2 == 0 ? 0.0 : 0.5, (rows - 1 - row) * panel_height / height, panel_height / height,
         panel.title, panel.x_label, panel.y_label, panel.options);
