@@ -6,7 +6,7 @@
 #include <seqbayes/dynamics/change_point.hpp>
 #include <seqbayes/dynamics/collision.hpp>
 #include <seqbayes/dynamics/constant_gain.hpp>
-#include <seqbayes/dynamics/drift.hpp>
+#include <seqbayes/dynamics/drift_retention.hpp>
 #include <seqbayes/dynamics/marchenko_pastur.hpp>
 #include <seqbayes/dynamics/recall.hpp>
 #include <seqbayes/dynamics/regime.hpp>

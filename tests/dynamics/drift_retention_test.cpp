@@ -1,0 +1,100 @@
+// R4.7 against the layer at finite width, and against its own limits.
+#include <dynamics/runs.hpp>
+
+#include <algorithm>
+#include <random>
+
+#include <seqbayes/dynamics/drift_retention.hpp>
+
+namespace dynamics_test {
+namespace {
+
+using namespace seqbayes::dynamics;
+
+TEST_CASE("R4.7: where the law starts and how it ends") {
+  for (const double Q : {0.05, 0.5, 5.0}) {
+    const double r = 0.8;
+    const auto law = random_keys_law(Q, r);
+    for (const Count n : {1, 4, 100}) {
+      INFO("Q " << Q << ", writes " << n);
+      const auto now = retention_under_drift(Q, r, n, 0.0);
+      const FilterRule<double> alone{law.variance, r};  // R1.1
+      CHECK(deviation(now.retention, after_writes(alone, n).total_weight) < 1e-14);
+      CHECK(deviation(now.mse, claimed_variance(alone, n)) < 1e-13);
+      const double far = 8 / law.w;  // e^(-4 w c) of the transient is 1e-14 there
+      const double late = retention_under_drift(Q, r, n, far, 4000).retention,
+                   later = retention_under_drift(Q, r, n, far + 1, 4000).retention;
+      CHECK(deviation(std::log(late / later), 2 * law.w) < 1e-6);
+      CHECK(deviation(retention_under_drift(Q, r, n, far).mse, law.variance) < 1e-6);
+      // Fourth order: 200 steps against 2000.
+      CHECK(deviation(retention_under_drift(Q, r, n, 2.0).retention,
+                      retention_under_drift(Q, r, n, 2.0, 2000).retention) < 1e-7);
+    }
+  }
+}
+
+TEST_CASE("R4.7: against the layer") {
+  constexpr Index d = 100, most = 2 * d;
+  constexpr int targets = 60;
+  std::mt19937_64 engine(5);
+  std::normal_distribution<double> normal;
+  using Layer = seqbayes::BayesianLayer<double>;
+  for (const double Q : {0.5, 5.0}) {
+    Layer::Options options;
+    options.key_dim = d;
+    options.value_dim = 1;
+    options.prior_variance = random_keys_law(Q, 1.0).variance;
+    const Layer layer(options);
+    const auto write = [&](Layer::State& state, const Matrix& key, const Matrix& query,
+                           double value, double process_noise) {
+      const Matrix v = constant(1, value), w = constant(1, process_noise), r = constant(1, 1),
+                   g = constant(1, 0);
+      seqbayes::Sequence<double> x;
+      x.query = query;
+      x.key = key;
+      x.value = v;
+      x.log_decay = g;
+      x.process_noise = w;
+      x.observation_noise = r;
+      return layer.step(state, x.token(0));
+    };
+    const auto random_key = [&] {
+      return Matrix(Matrix::NullaryExpr(1, d, [&] { return normal(engine); }).normalized());
+    };
+    auto steady = layer.initial_state();
+    const double omega = Q / static_cast<double>(d);
+    for (Index t = 0; t < 6 * d; ++t) {
+      const Matrix key = random_key();
+      write(steady, key, key, 0, omega);
+    }
+    for (const Count n : {1, 10}) {
+      double retention[2] = {0, 0}, squares[2] = {0, 0}, variance[2] = {0, 0};
+      for (int i = 0; i < targets; ++i) {
+        auto state = steady;
+        state.mean.setZero();
+        const Matrix target = random_key();
+        for (Count j = 0; j < n; ++j) write(state, target, target, 1, 0);
+        for (Index m = 1; m <= most; ++m) {
+          const auto out = write(state, random_key(), target, 0, omega);
+          if (m % d != 0) continue;
+          retention[m / d - 1] += out.mean[0] / targets;
+          squares[m / d - 1] += out.mean[0] * out.mean[0] / targets;
+          variance[m / d - 1] += out.variance / targets;
+        }
+      }
+      for (int c = 1; c <= 2; ++c) {
+        INFO("Q " << Q << ", writes " << n << ", load " << c);
+        const auto got = retention_under_drift(Q, 1.0, n, static_cast<double>(c));
+        const double mean = retention[c - 1];
+        const double error = std::sqrt((squares[c - 1] - mean * mean) / targets);
+        // 0.7 % (of 0.05 or more) at d = 300, so 2 % at a third of the width; 4 standard errors
+        CHECK(std::abs(got.retention - mean) < 0.02 * std::max(0.05, mean) + 4 * error);
+        CHECK(error < 0.1 * mean);
+        CHECK(deviation(got.mse, variance[c - 1]) < 0.04);
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dynamics_test
