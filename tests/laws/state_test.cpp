@@ -6,7 +6,7 @@
 namespace laws {
 namespace {
 
-using Layers = Join<Grid<float>, DeltaFamily<float>, InformationLayers<float>>;
+using Layers = Join<Corners<float>, DeltaFamily<float>, InformationLayers<float>>;
 
 const Setup<double> setup{6, 5};
 constexpr Index length = 37;

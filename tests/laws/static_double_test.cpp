@@ -3,7 +3,7 @@
 
 namespace laws {
 
-using Layers = Join<Grid<double, 5, 4>, DeltaFamily<double, 5, 4>>;
+using Layers = Corners<double, 5, 4>;
 
 TEMPLATE_LIST_TEST_CASE("double: static widths equal the reference", "[execution]", Layers) {
   forms_equal_the_reference_at_any_width<TestType>();
