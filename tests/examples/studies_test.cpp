@@ -1,4 +1,4 @@
-// The studies' simulations lie on their closed forms. COLLISION_STUDY and RECALL_STUDY are set in
+// The studies' simulations lie on their closed forms. COLLISION_STUDY and the like are set in
 // tests/CMakeLists.txt.
 #include <unistd.h>
 
@@ -91,6 +91,15 @@ TEST_CASE("The study of distractors and drift simulates what it predicts") {
   // The laws of large width are about 1 % off at width 32.
   CHECK(compare(output / "forgetting.csv", 0.02) > 100);
   CHECK(compare(output / "tracking.csv", 0.02) > 40);
+  fs::remove_all(output);
+}
+
+TEST_CASE("The calibration study finds the noise levels that it draws with") {
+  const fs::path output = run(CALIBRATION_STUDY, "\"" SHIPPED_STREAM
+                                                 "\" --heads 0 --max-tokens 32 --length 256 "
+                                                 "--repetitions 2");
+  CHECK(compare(output / "regime.csv") > 15);
+  CHECK(fs::file_size(output / "calibration.csv") > 1000);
   fs::remove_all(output);
 }
 

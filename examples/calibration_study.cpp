@@ -1,0 +1,99 @@
+// Are the layers as wrong as they say, and does a stream look as if memory is reset or kept? On
+// streams drawn from both models and on a recorded one.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <exception>
+#include <string>
+
+#include "support/regime.hpp"
+
+namespace {
+
+constexpr const char* description =
+    "Two studies on streams drawn from the models and on a recorded stream:\n"
+    "  calibration  the error that a layer claims against the error it makes\n"
+    "  regime       reset or full covariance, and which noise levels, by evidence\n"
+    "Writes NAME.svg, NAME.csv and NAME.gp (the gnuplot script) of each.\n\n"
+    "FILE is a recorded stream as inspect_stream reads it.";
+constexpr const char* example =
+    "\nExample:\n"
+    "  calibration_study examples/data/stream_niah_multikey_512.layer3.safetensors\n";
+
+struct OfStream {
+  std::string title;
+  std::vector<study::Claims> claims;
+};
+
+/// The mean of squared over claimed error of each layer on each stream.
+void print_nis(const std::vector<OfStream>& streams) {
+  fmt::print("{:34}", "NIS");
+  for (std::size_t i = 0; i < streams.size(); ++i) fmt::print("{:>6}", fmt::format("({})", i + 1));
+  for (std::size_t layer = 0; layer < streams.front().claims.size(); ++layer) {
+    fmt::print("\n{:34}", study::claim_styles()[layer].name);
+    for (const OfStream& stream : streams) fmt::print("{:6.2f}", stream.claims[layer].nis());
+  }
+  fmt::print(
+      "\nsquared over claimed error on the second half of each stream, with noise levels\n"
+      "fitted on the first: 1 is honest, above 1 too sure.\n");
+  for (std::size_t i = 0; i < streams.size(); ++i) fmt::print("({}) {}\n", i + 1, streams[i].title);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  study::Synthetic synthetic;
+  std::string file, layer, output = "report";
+  std::vector<study::Index> heads;
+  study::Index max_tokens = 0;
+  int repetitions = 8;
+  CLI::App app(description);
+  app.footer(example);
+  app.add_option("file", file, "The recorded stream")->required();
+  app.add_option("--layer,--prefix", layer,
+                 "Prefix of the tensors, if the file holds several layers: layer3");
+  app.add_option("--output", output, "Directory of the figures")->capture_default_str();
+  app.add_option("--heads", heads, "These heads only: 0,2")
+      ->delimiter(',')
+      ->allow_extra_args(false);
+  app.add_option("--max-tokens", max_tokens, "The first tokens only")->check(CLI::PositiveNumber);
+  app.add_option("--length", synthetic.length, "Tokens of the drawn streams")
+      ->check(CLI::Range(32, 1 << 20))
+      ->capture_default_str();
+  app.add_option("--repetitions", repetitions, "Drawn streams of each length")
+      ->check(CLI::Range(2, 100000))
+      ->capture_default_str();
+  app.add_option("--seed", synthetic.seed, "Of the random draws")->capture_default_str();
+  CLI11_PARSE(app, argc, argv);
+  try {
+    if (!layer.empty() && !layer.ends_with('.')) layer += '.';
+    const inspect::Stream stream = inspect::read_stream(file, layer, heads, max_tokens);
+    study::Figure calibration{"calibration", study::claim_styles(), {}};
+    std::vector<OfStream> streams;
+    const auto add = [&](const std::string& title, const study::Sequence<double>& x, bool drawn) {
+      streams.push_back({title, study::all_claims(x)});
+      if (!drawn) return;
+      calibration.panels.push_back(study::claims_panel(title, x, streams.back().claims));
+    };
+    const study::Drawn full = study::draw(synthetic, study::Regime::full);
+    const study::Drawn reset = study::draw(synthetic, study::Regime::reset);
+    add("drawn from the full model", full.sequence(), true);
+    add("drawn from the reset model", reset.sequence(), true);
+    std::vector<study::HeadChoice> choices;
+    for (const inspect::Head& head : stream.heads) {
+      fmt::print(stderr, "head {}\n", head.number);
+      add(fmt::format("recorded head {} without gates", head.number), study::without_gates(head),
+          true);
+      add(fmt::format("recorded head {}", head.number), head.sequence(), false);
+      choices.push_back(study::choose(head));
+    }
+    print_nis(streams);
+    study::print_choices(choices);
+    study::write_and_report(calibration, output);
+    study::write_and_report(study::regime_figure(synthetic, repetitions, choices), output);
+    return 0;
+  } catch (const std::exception& error) {
+    fmt::print(stderr, "calibration_study: {}\n", error.what());
+    return 1;
+  }
+}
