@@ -5,6 +5,7 @@
 packages_build=(g++ cmake ninja-build libeigen3-dev)
 packages_examples=(libcli11-dev libfmt-dev nlohmann-json3-dev gnuplot-nox)
 packages_tests=(catch2 libboost-dev libceres-dev nlohmann-json3-dev pkg-config)
+packages_torch=(libtorch-dev) # of the preset default alone
 packages_clang=(clang libclang-rt-dev llvm) # llvm: names in the sanitizers' reports
 
 # install_packages NAME...

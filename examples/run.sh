@@ -9,7 +9,7 @@ source "$root/cmake/setup.sh"
 
 install_packages "${packages_build[@]}" "${packages_examples[@]}"
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSEQBAYES_NATIVE=ON \
-  -DSEQBAYES_BUILD_TESTS=OFF -DSEQBAYES_BUILD_BENCHMARKS=OFF >/dev/null
+  -DSEQBAYES_BUILD_TESTS=OFF -DSEQBAYES_BUILD_BENCHMARKS=OFF -DSEQBAYES_TORCH=OFF >/dev/null
 cmake --build "$build" --target inspect_stream
 
 for argument in "$@"; do

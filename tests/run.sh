@@ -6,7 +6,9 @@ preset=${1:-default}
 source "$root/cmake/setup.sh"
 
 install_packages "${packages_build[@]}" "${packages_tests[@]}" "${packages_examples[@]}"
-if [[ $preset != default ]]; then
+if [[ $preset == default ]]; then
+  install_packages "${packages_torch[@]}"
+else
   install_packages "${packages_clang[@]}"
 fi
 

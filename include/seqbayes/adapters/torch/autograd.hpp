@@ -1,0 +1,245 @@
+/// @file
+/// One batched scan of tensors, forward and backward, as a function of libtorch's autograd.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <seqbayes/adapters/torch/tensors.hpp>
+
+namespace seqbayes::libtorch::detail {
+
+/// As many threads as libtorch may use, or the caller's alone where the work is less than what it
+/// costs to start them.
+template <class L>
+Threads threads(const L& layer, const Extents& extents) {
+  const Index work = extents.items() * extents.length * layer.key_dim() * layer.value_dim();
+  return {work < 100'000 ? 1 : at::get_num_threads()};
+}
+
+/// The layers of H heads, one for all of them or one each, and how they are run.
+template <class L>
+struct Heads {
+  Heads(std::vector<L> heads, Execution execution) : layers(std::move(heads)), how(execution) {
+    if (layers.empty()) fail("there must be a layer");
+  }
+
+  [[nodiscard]] std::vector<typename L::State> initial_states(const Extents& extents,
+                                                              const State& state) const {
+    if (layers.size() != 1 && Index(layers.size()) != extents.heads) {
+      fail("there must be one layer, or one for each of the " + std::to_string(extents.heads) +
+           " heads");
+    }
+    std::vector<typename L::State> states;
+    for (Index i = 0; i < extents.items(); ++i) {
+      states.push_back(layers[std::size_t(i) % layers.size()].initial_state());
+    }
+    unpack_state("state", state, extents, states);
+    return states;
+  }
+
+  static void unpack_state(const std::string& name, const State& state, const Extents& extents,
+                           std::vector<typename L::State>& states) {
+    using Scalar = typename L::Scalar;
+    unpack<Scalar>(name + ".mean", state.mean, extents, states, &L::State::mean);
+    unpack<Scalar>(name + ".covariance", state.covariance, extents, states, &L::State::covariance);
+  }
+
+  std::vector<L> layers;
+  Execution how;
+};
+
+/// How many tensors a scan returns before the final state: the mean, or also variance and evidence.
+template <bool probabilistic>
+inline constexpr std::size_t outputs = probabilistic ? 3 : 1;
+
+/// mean [B, T, H, Dv]; variance [B, T, H] and log evidence [B, H] if `probabilistic`; mean and, if
+/// one is kept, covariance of the final state.
+template <class L, bool probabilistic>
+std::vector<Tensor> run(const Heads<L>& heads, const State& initial, const Inputs& x) {
+  using Scalar = typename L::Scalar;
+  const Batch<L> batch(heads.layers[0], x);
+  const Extents& extents = batch.extents();
+  auto states = heads.initial_states(extents, initial);
+  std::vector<std::conditional_t<probabilistic, OutputOf<L>, Matrix<Scalar>>> results(
+      states.size());
+  seqbayes::scan(threads(heads.layers[0], extents), heads.layers, states, batch.sequences(),
+                 results, heads.how);
+
+  const Tensor mean = empty_rows<Scalar>(extents, heads.layers[0].value_dim());
+  std::vector<Tensor> tensors = {mean};
+  if constexpr (probabilistic) {
+    const Tensor variance = empty_rows<Scalar>(extents, 1);
+    for (Index i = 0; i < extents.items(); ++i) {
+      item_rows<Scalar>(mean, i) = results[std::size_t(i)].mean;
+      item_rows<Scalar>(variance, i) = results[std::size_t(i)].variance;
+    }
+    tensors.push_back(variance.squeeze(3));
+    tensors.push_back(pack<Scalar>(extents, results, &OutputOf<L>::log_evidence));
+  } else {
+    for (Index i = 0; i < extents.items(); ++i) {
+      item_rows<Scalar>(mean, i) = results[std::size_t(i)];
+    }
+  }
+  tensors.push_back(pack<Scalar>(extents, states, &L::State::mean));
+  const Tensor covariance = pack<Scalar>(extents, states, &L::State::covariance);
+  if (covariance.defined()) tensors.push_back(covariance);
+  return tensors;
+}
+
+/// Derivatives by the results of `run`, item by item. `kept` keeps alive what they look at.
+template <class L, bool probabilistic>
+std::vector<Cotangent<L>> cotangents(const Batch<L>& batch, std::vector<typename L::State> zero,
+                                     const std::vector<Tensor>& d, std::vector<Tensor>& kept) {
+  using Scalar = typename L::Scalar;
+  const Extents& extents = batch.extents();
+  std::vector<Cotangent<L>> items(zero.size());
+  if (d[0].defined()) {
+    kept.push_back(batch.as_rows("the gradient of the mean", d[0]));
+    for (std::size_t i = 0; i < items.size(); ++i) items[i].mean = batch.item(kept[0], Index(i));
+  }
+  if constexpr (probabilistic) {
+    if (d[1].defined()) {
+      kept.push_back(d[1].transpose(1, 2).contiguous());
+      const Scalar* first = kept.back().template data_ptr<Scalar>();
+      for (std::size_t i = 0; i < items.size(); ++i) {
+        items[i].variance = {first + Index(i) * extents.length, extents.length};
+      }
+    }
+    if (d[2].defined()) {
+      kept.push_back(d[2].contiguous());
+      const Scalar* first = kept.back().template data_ptr<Scalar>();
+      for (std::size_t i = 0; i < items.size(); ++i) items[i].log_evidence = first[i];
+    }
+  }
+  State state;
+  state.mean = d[outputs<probabilistic>];
+  if (d.size() > outputs<probabilistic> + 1) state.covariance = d[outputs<probabilistic> + 1];
+  if (state.mean.defined() || state.covariance.defined()) {
+    for (auto& item : zero) {
+      item.mean.setZero();
+      if constexpr (requires { item.covariance.setZero(); }) {
+        item.covariance.setZero();
+      } else {
+        item.covariance = {};
+      }
+    }
+    Heads<L>::unpack_state("the gradient of state", state, extents, zero);
+    for (std::size_t i = 0; i < items.size(); ++i) items[i].state = std::move(zero[i]);
+  }
+  return items;
+}
+
+/// From derivatives by the results of `run` to those by its inputs and initial state.
+template <class L, bool probabilistic>
+std::pair<Inputs, State> run_vjp(const Heads<L>& heads, const State& initial, const Inputs& x,
+                                 const std::vector<Tensor>& d) {
+  using Scalar = typename L::Scalar;
+  const Batch<L> batch(heads.layers[0], x);
+  const Extents& extents = batch.extents();
+  const auto states = heads.initial_states(extents, initial);
+  std::vector<Tensor> kept;
+  kept.reserve(3);
+  const auto by_results = cotangents<L, probabilistic>(batch, states, d, kept);
+  std::vector<Gradient<L>> gradients(states.size());
+  seqbayes::scan_vjp(threads(heads.layers[0], extents), heads.layers, states, batch.sequences(),
+                     by_results, gradients);
+
+  Inputs dx;
+  for (Index i = 0; i < extents.items(); ++i) {
+    for_each_field(
+        [&](auto, auto, const Tensor& read, const Matrix<Scalar>& from, Tensor& to) {
+          if (!read.defined()) return;
+          if (!to.defined()) to = empty_rows<Scalar>(extents, from.cols());
+          item_rows<Scalar>(to, i) = from;
+        },
+        batch.fields(), gradients[std::size_t(i)], dx);
+  }
+  for_each_field(
+      [](auto, auto, const Tensor& given, Tensor& to) {
+        if (to.defined()) to = to.view(given.sizes());
+      },
+      x, dx);
+  std::vector<typename L::State> dstates;
+  for (auto& gradient : gradients) dstates.push_back(std::move(gradient.initial_state));
+  State dstate;
+  if (initial.mean.defined()) dstate.mean = pack<Scalar>(extents, dstates, &L::State::mean);
+  if (initial.covariance.defined()) {
+    dstate.covariance = pack<Scalar>(extents, dstates, &L::State::covariance);
+  }
+  return {dx, dstate};
+}
+
+/// Every tensor that a scan may read, in one order: `f(tensor of a, tensor of b, ...)` for pairs of
+/// inputs and state.
+template <class F, class... Pairs>
+void for_each_tensor(F&& f, Pairs&&... pairs) {
+  for_each_field([&f](auto, auto, auto&... field) { f(field...); }, pairs.first...);
+  f(pairs.second.mean...);
+  f(pairs.second.covariance...);
+}
+
+/// `run` with `run_vjp` as its derivative. libtorch takes no undefined tensors, so it gets the
+/// defined ones of `Call::inputs`.
+template <class L, bool probabilistic>
+struct ScanFunction : ::torch::autograd::Function<ScanFunction<L, probabilistic>> {
+  using Context = ::torch::autograd::AutogradContext;
+
+  struct Call : ::torch::CustomClassHolder {
+    Heads<L> heads;
+    std::vector<bool> given;  // which of the tensors are defined
+    Call(Heads<L> all, std::vector<bool> defined)
+        : heads(std::move(all)), given(std::move(defined)) {}
+  };
+
+  static std::vector<Tensor> scan(Heads<L> heads, const std::pair<Inputs, State>& inputs) {
+    std::vector<bool> given;
+    std::vector<Tensor> tensors;
+    for_each_tensor(
+        [&](const Tensor& tensor) {
+          given.push_back(tensor.defined());
+          if (tensor.defined()) tensors.push_back(tensor);
+        },
+        inputs);
+    const auto call = c10::make_intrusive<Call>(std::move(heads), std::move(given));
+    return ScanFunction::apply(call, at::TensorList(tensors));
+  }
+
+  static std::vector<Tensor> forward(Context* context, const c10::intrusive_ptr<Call>& call,
+                                     at::TensorList tensors) {
+    context->set_materialize_grads(false);
+    context->save_for_backward(tensors.vec());
+    context->saved_data["call"] = c10::IValue::make_capsule(call);
+    const auto [x, state] = inputs(*call, tensors);
+    return run<L, probabilistic>(call->heads, state, x);
+  }
+
+  static std::vector<Tensor> backward(Context* context, const std::vector<Tensor>& d) {
+    if (at::GradMode::is_enabled()) fail("scans have no second derivatives");
+    const auto capsule = context->saved_data["call"].toCapsule();
+    const auto& call = static_cast<const Call&>(*capsule);
+    const auto given = inputs(call, context->get_saved_variables());
+    const auto gradients = run_vjp<L, probabilistic>(call.heads, given.second, given.first, d);
+    std::vector<Tensor> list = {Tensor()};  // the call has none
+    for_each_tensor(
+        [&list](const Tensor& tensor, const Tensor& gradient) {
+          if (tensor.defined()) list.push_back(gradient);
+        },
+        given, gradients);
+    return list;
+  }
+
+ private:
+  static std::pair<Inputs, State> inputs(const Call& call, at::TensorList tensors) {
+    std::pair<Inputs, State> result;
+    std::size_t position = 0, next = 0;
+    for_each_tensor(
+        [&](Tensor& tensor) {
+          if (call.given[position++]) tensor = tensors[next++];
+        },
+        result);
+    return result;
+  }
+};
+
+}  // namespace seqbayes::libtorch::detail

@@ -1,0 +1,38 @@
+/// @file
+/// The layers that a `Mixer` can run.
+#pragma once
+
+#include <seqbayes/adapters/torch/scan.hpp>
+
+namespace seqbayes::libtorch {
+
+/// Which layer a `Mixer` runs.
+enum class Rule {
+  delta_net,        ///< No decay, write strength beta.
+  gated_delta_net,  ///< Scalar decay, write strength beta.
+  diagonal_kalman,  ///< Scalar decay; a variance for each key channel sets the gain.
+  bayesian,         ///< Scalar decay; the full covariance sets the gain.
+};
+
+namespace detail {
+
+/// Runs the rule with prior variance 1: [B, T, H, Dv].
+template <class Scalar>
+Tensor run_rule(Rule rule, State& memory, const Inputs& x) {
+  const auto run = [&]<class L>(std::type_identity<L>) {
+    const L layer({.key_dim = x.query.size(-1), .value_dim = x.value.size(-1)});
+    return scan_mean(layer, memory, x);
+  };
+  using DiagonalKalman =
+      Layer<Scalar, -1, -1, AssociativeRegression, ScalarDecay, DiagonalCovariance>;
+  switch (rule) {
+    case Rule::delta_net: return run(std::type_identity<DeltaNet<Scalar>>());
+    case Rule::gated_delta_net: return run(std::type_identity<GatedDeltaNet<Scalar>>());
+    case Rule::diagonal_kalman: return run(std::type_identity<DiagonalKalman>());
+    case Rule::bayesian: return run(std::type_identity<BayesianLayer<Scalar>>());
+  }
+  fail("there is no such rule");
+}
+
+}  // namespace detail
+}  // namespace seqbayes::libtorch
