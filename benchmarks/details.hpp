@@ -16,6 +16,9 @@ void register_threads();
 /// Prints the table of docs/performance.md.
 void print_summary(const Cases& cases);
 
+/// Its part on `scan_vjp`.
+void print_gradients();
+
 /// The case of this name; ends the program if there is none.
 const Case& find(const Cases& cases, const std::string& name);
 

@@ -68,6 +68,24 @@ TEST_CASE("bad input of scan_vjp is named") {
         "seqbayes: cotangent.log_evidence is given, but this layer has no evidence");
 }
 
+TEST_CASE("a gradient's memory is used again, and nothing of what it held") {
+  const Filter layer({.key_dim = 3, .value_dim = 2});
+  const auto stream = draw_stream(layer.inputs(), 9, 7);
+  const Matrix<double> mean = Matrix<double>::Ones(9, 2);
+  Cotangent<Filter> c;
+  c.mean = mean;
+  const auto want = seqbayes::scan_vjp(layer, some_state(layer), stream.view(), c);
+  seqbayes::Gradient<Filter> got;
+  seqbayes::scan_vjp(layer, some_state(layer, 9), stream.view(), c, got);
+  CHECK(got.key != want.key);
+  const double* memory = got.key.data();
+  seqbayes::scan_vjp(layer, some_state(layer), stream.view(), c, got);
+  CHECK(got.key.data() == memory);
+  CHECK(got.key == want.key);
+  CHECK(got.log_decay == want.log_decay);
+  CHECK(got.initial_state == want.initial_state);
+}
+
 TEST_CASE("gradients of a batch are those of its items, by any executor") {
   std::vector<Filter> heads;
   heads.emplace_back(Filter::Options{.key_dim = 3, .value_dim = 2});

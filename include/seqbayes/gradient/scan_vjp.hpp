@@ -18,16 +18,25 @@ void check_vjp_call(const L& layer, const typename L::State& initial_state,
 }
 
 template <class L>
-Gradient<L> scan_vjp_of_checked(const L& layer, const typename L::State& initial_state,
-                                const Sequence<typename L::Scalar>& x,
-                                const Cotangent<L>& cotangent, Execution how) {
-  Gradient<L> gradient;
+void scan_vjp_of_checked(const L& layer, const typename L::State& initial_state,
+                         const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent,
+                         Execution how, Gradient<L>& gradient) {
   make_gradient(layer, x, gradient);
   scan_vjp_checked(layer, initial_state, x, cotangent, how, gradient);
-  return gradient;
 }
 
 }  // namespace detail
+
+/// `scan_vjp`, below, into `gradient`, whose matrices keep their memory if they are of the right
+/// size.
+template <SequenceLayer L>
+void scan_vjp(const L& layer, const typename L::State& initial_state,
+              const Sequence<typename L::Scalar>& x,
+              const std::type_identity_t<Cotangent<L>>& cotangent, Gradient<L>& gradient,
+              Execution how = {}) {
+  detail::check_vjp_call(layer, initial_state, x, cotangent);
+  detail::scan_vjp_of_checked(layer, initial_state, x, cotangent, how, gradient);
+}
 
 /// Derivatives of a loss by everything that a `scan` of `x` from `initial_state` reads, given its
 /// derivatives by the results of that scan (docs/gradients.md).
@@ -44,8 +53,9 @@ template <SequenceLayer L>
 Gradient<L> scan_vjp(const L& layer, const typename L::State& initial_state,
                      const Sequence<typename L::Scalar>& x,
                      const std::type_identity_t<Cotangent<L>>& cotangent, Execution how = {}) {
-  detail::check_vjp_call(layer, initial_state, x, cotangent);
-  return detail::scan_vjp_of_checked(layer, initial_state, x, cotangent, how);
+  Gradient<L> gradient;
+  scan_vjp(layer, initial_state, x, cotangent, gradient, how);
+  return gradient;
 }
 
 /// The same for item i = 0, 1, ... of a batch, as in `scan`: `heads[i % heads.size()]` from
@@ -70,8 +80,8 @@ void scan_vjp(const Executor& executor, const Heads& heads, const States& initia
         detail::check_vjp_call(head, initial_states[i], inputs[i], cotangents[i]);
       },
       [&](const auto& head, std::size_t i) {
-        gradients[i] =
-            detail::scan_vjp_of_checked(head, initial_states[i], inputs[i], cotangents[i], how);
+        detail::scan_vjp_of_checked(head, initial_states[i], inputs[i], cotangents[i], how,
+                                    gradients[i]);
       });
 }
 

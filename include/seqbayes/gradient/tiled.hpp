@@ -51,6 +51,7 @@ class TiledVjp : TiledScan<L, false> {
     const Index length = x_.length();
     innovation_variance_.resize(length);
     std::vector<State> checkpoints;
+    checkpoints.reserve(static_cast<std::size_t>((length + tile - 1) / tile));
     for (Index first = 0; first < length; first += tile) {
       checkpoints.push_back(state_);
       forward(first, std::min(tile, length - first));
@@ -238,14 +239,15 @@ class TiledVjp : TiledScan<L, false> {
   ///     dg_t = h_t - w_t * dw_t + e_t * de_t,   h_{t-1} = dg_t + q_{t-1} * dq_{t-1}
   ///
   /// from h at the tile's end, `along`.
-  void collect(Index first, Index count, Vector<Scalar, Dk>& along) {
+  [[gnu::flatten]] void collect(Index first, Index count, Vector<Scalar, Dk>& along) {
+    gradient_.query.middleRows(first, count) =
+        Eigen::Map<const Matrix<Scalar>>(back_.dquery.data(), count, dk_);
     for (Index i = count; i-- > 0;) {
       const auto at = static_cast<std::size_t>(i);
       const Token<Scalar> token = x_.token(first + i);
       TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient_, first + i);
       const ConstKeys dq(back_.dquery.data() + i * dk_, dk_),
           de(back_.derase.data() + i * dk_, dk_);
-      grad.query.add(dq);
       ModelVjp<Model>::written(token, ConstValues(back_.dnu.data() + i * dv_, dv_), grad);
       if constexpr (predicts) ModelVjp<Model>::erase(token, de, grad);
       if constexpr (!none) {
@@ -318,6 +320,24 @@ class TiledVjp : TiledScan<L, false> {
         .run(before.covariance, state_.covariance, dstate_.covariance, decay, gradient_);
   }
 
+  /// One token of the policy; all of it inlined, but where it takes products of matrices anyway.
+  void gain_vjp(const Token<Scalar>& token, const Vector<Scalar, Dk>& decay,
+                const Covariance& covariance, GainCotangent<Scalar, Dk>& d,
+                TokenGradient<Scalar>& grad) {
+    if constexpr (std::is_same_v<Covariance, FullCovariance::State<Scalar, Dk>>) {
+      GainVjp<Policy>::template step<Dk>(layer_.options(), token, decay, covariance, d,
+                                         dstate_.covariance, grad);
+    } else {
+      small_gain_vjp(token, decay, covariance, d, grad);
+    }
+  }
+  [[gnu::flatten]] void small_gain_vjp(const Token<Scalar>& token, const Vector<Scalar, Dk>& decay,
+                                       const Covariance& covariance, GainCotangent<Scalar, Dk>& d,
+                                       TokenGradient<Scalar>& grad) {
+    GainVjp<Policy>::template step<Dk>(layer_.options(), token, decay, covariance, d,
+                                       dstate_.covariance, grad);
+  }
+
   void gains_vjp_by_token(const State& before, Index first, Index count) {
     const auto covariance = covariances(before, first, count);
     Vector<Scalar, Dk> decay(dk_);
@@ -331,9 +351,7 @@ class TiledVjp : TiledScan<L, false> {
       d.innovation_variance = dinnovation_variance_.data()[i];
       if (!cotangent_.variance.empty()) d.variance = cotangent_.variance[t];
       covariance_decay(first, i, decay);
-      GainVjp<Policy>::template step<Dk>(layer_.options(), token, decay,
-                                         covariance[static_cast<std::size_t>(i)], d,
-                                         dstate_.covariance, grad);
+      gain_vjp(token, decay, covariance[static_cast<std::size_t>(i)], d, grad);
       if constexpr (Policy::propagates) {
         (token.covariance_log_decay.empty() ? grad.log_decay : grad.covariance_log_decay)
             .add(d.dlog_decay);
