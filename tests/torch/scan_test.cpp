@@ -148,7 +148,7 @@ TEST_CASE("tensors: a head is viewed where it lies") {
   CHECK(item.log_decay.data() == x.log_decay[1][0][1].data_ptr<double>());
 }
 
-TEST_CASE("tensors: a layer a head; float; threads") {
+TEST_CASE("tensors: a layer a head, float, threads") {
   const Index H = 2, T = 40, D = 32;  // enough work for two threads
   std::vector<seqbayes::Retention<float>> heads;
   for (int h = 0; h < H; ++h) {
@@ -319,7 +319,7 @@ TEST_CASE("tensors: derivatives of shared and strided inputs, and through a hand
   CHECK(gradient_error({key, beta}, loss) < 2e-9);
 }
 
-TEST_CASE("tensors: nothing is recorded under NoGradGuard; there are no second derivatives") {
+TEST_CASE("tensors: nothing is recorded under NoGradGuard, there are no second derivatives") {
   const auto layer = make_layer<Gated>();
   st::Inputs x = random_inputs<Gated>(1, 3, 1);
   x.key.requires_grad_();

@@ -280,7 +280,7 @@ class TiledVjp : TiledScan<L, false> {
     evidence_by_variance(first, count);
     if constexpr (std::is_same_v<Policy, FullCovariance>) {
       const MatrixView<Scalar> own = x_.covariance_log_decay.rows(first, count);
-      if (!Base::grows(own) && !lifted(first, count)) {
+      if (!Base::grows(own) && !forgets(own) && !lifted(first, count)) {
         const bool one_factor = own.cols() == 1 || (own.empty() && !channel);
         const bool variances = !cotangent_.variance.empty();
         if (one_factor) {
@@ -294,6 +294,15 @@ class TiledVjp : TiledScan<L, false> {
       }
     }
     gains_vjp_by_token(before, first, count);
+  }
+
+  /// Whether a covariance's own decay keeps less than e^-4 of it. Derivatives by it are as small,
+  /// and the passes have absolute errors; single tokens keep the digits.
+  static bool forgets(const MatrixView<Scalar>& log_decay) {
+    for (Index i = 0; i < log_decay.rows() && log_decay.cols() > 0; ++i) {
+      if (log_decay.row(i).vector().minCoeff() < Scalar(-2)) return true;
+    }
+    return false;
   }
 
   /// Whether a gain is 0 for a key that isn't: the covariance may have been lifted there.
