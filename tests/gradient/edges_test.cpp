@@ -82,5 +82,26 @@ TEST_CASE("of a final covariance's cotangent the symmetric part counts") {
   CHECK(p == p.transpose());
 }
 
+TEST_CASE(
+    "a covariance that forgets all but e^-46: the derivative is as small and has its digits") {
+  using L = seqbayes::BayesianLayer<double>;
+  const L layer = make<L>(Setup<double>{3, 2});
+  auto stream = draw_stream(layer.inputs(), 9, 107);
+  stream.fields.covariance_log_decay.setConstant(9, 1, -23);
+  CotangentOwner<double, L> cotangent;
+  const auto loss = draw_loss(layer, 9);
+  look_at(cotangent, loss);
+  const auto gradient = [&](Execution how) {
+    return seqbayes::scan_vjp(layer, some_state(layer), stream.view(), cotangent.view, how)
+        .covariance_log_decay;
+  };
+  const auto got = gradient({}), want = gradient(Execution::sequential());
+  for (Index t = 0; t < 9; ++t) {
+    CHECK(want(t, 0) != 0);
+    // Sums that may cancel; 1e-16 of the other derivatives, of order one, would be 1e4 of this one.
+    CHECK(got(t, 0) == Approx(want(t, 0)).epsilon(1e-9).margin(0));
+  }
+}
+
 }  // namespace
 }  // namespace gradient
