@@ -2,10 +2,9 @@
 // streams drawn from both models and on a recorded one.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
-#include <exception>
 #include <string>
 
+#include "support/program.hpp"
 #include "support/regime.hpp"
 
 namespace {
@@ -52,20 +51,17 @@ int main(int argc, char** argv) {
   app.add_option("file", file, "The recorded stream")->required();
   app.add_option("--layer,--prefix", layer,
                  "Prefix of the tensors, if the file holds several layers: layer3");
-  app.add_option("--output", output, "Directory of the figures")->capture_default_str();
+  program::add_option(app, "--output", output, "Directory of the figures");
   app.add_option("--heads", heads, "These heads only: 0,2")
       ->delimiter(',')
       ->allow_extra_args(false);
   app.add_option("--max-tokens", max_tokens, "The first tokens only")->check(CLI::PositiveNumber);
-  app.add_option("--length", synthetic.length, "Tokens of the drawn streams")
-      ->check(CLI::Range(32, 1 << 20))
-      ->capture_default_str();
-  app.add_option("--repetitions", repetitions, "Drawn streams of each length")
-      ->check(CLI::Range(2, 100000))
-      ->capture_default_str();
-  app.add_option("--seed", synthetic.seed, "Of the random draws")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
-  try {
+  program::add_option(app, "--length", synthetic.length, "Tokens of the drawn streams",
+                      CLI::Range(32, 1 << 20));
+  program::add_option(app, "--repetitions", repetitions, "Drawn streams of each length",
+                      CLI::Range(2, 100000));
+  program::add_option(app, "--seed", synthetic.seed, "Of the random draws");
+  return program::run(app, "calibration_study", argc, argv, [&] {
     if (!layer.empty() && !layer.ends_with('.')) layer += '.';
     const inspect::Stream stream = inspect::read_stream(file, layer, heads, max_tokens);
     study::Figure calibration{"calibration", study::claim_styles(), {}};
@@ -91,9 +87,5 @@ int main(int argc, char** argv) {
     study::print_choices(choices);
     study::write_and_report(calibration, output);
     study::write_and_report(study::regime_figure(synthetic, repetitions, choices), output);
-    return 0;
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "calibration_study: {}\n", error.what());
-    return 1;
-  }
+  });
 }

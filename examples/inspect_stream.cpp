@@ -3,11 +3,9 @@
 // runs every named layer of the grid on them.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <exception>
 #include <filesystem>
 #include <future>
 #include <mutex>
@@ -15,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "support/program.hpp"
 #include "support/report.hpp"
 
 namespace {
@@ -117,7 +116,7 @@ void run_heads(Results& results) {
   for (std::future<void>& worker : workers) worker.get();
 }
 
-int inspect_stream(const Arguments& arguments) {
+void inspect_stream(const Arguments& arguments) {
   std::string prefix = arguments.layer;
   if (!prefix.empty() && !prefix.ends_with('.')) prefix += '.';
   Results results;
@@ -145,7 +144,6 @@ int inspect_stream(const Arguments& arguments) {
   }
   write_report(results, directory, drawn);
   fmt::print("\nReport: {}\n", (directory / "report.html").string());
-  return 0;
 }
 
 }  // namespace
@@ -157,22 +155,15 @@ int main(int argc, char** argv) {
   app.add_option("file", arguments.file, "The recorded stream")->required();
   app.add_option("--layer,--prefix", arguments.layer,
                  "Prefix of the tensors, if the file holds several layers: layer3");
-  app.add_option("--output", arguments.output, "Directory of the report")->capture_default_str();
+  program::add_option(app, "--output", arguments.output, "Directory of the report");
   app.add_option("--heads", arguments.heads, "These heads only: 0,2")
       ->delimiter(',')
       ->allow_extra_args(false);
   app.add_option("--max-tokens", arguments.max_tokens, "The first tokens only")
       ->check(CLI::PositiveNumber);
-  app.add_option("--tolerance", arguments.tolerance,
-                 "Allowed deviation from the stored output, relative to its\n"
-                 "largest entry; about 1e-2 for a layer that ran in bfloat16")
-      ->capture_default_str();
+  program::add_option(app, "--tolerance", arguments.tolerance,
+                      "Allowed deviation from the stored output, relative to its\n"
+                      "largest entry; about 1e-2 for a layer that ran in bfloat16");
   app.add_flag("--no-plots", arguments.no_plots, "Table and CSV files only, without figures");
-  CLI11_PARSE(app, argc, argv);
-  try {
-    return inspect_stream(arguments);
-  } catch (const std::exception& error) {
-    fmt::print(stderr, "inspect_stream: {}\n", error.what());
-    return 1;
-  }
+  return program::run(app, "inspect_stream", argc, argv, [&] { inspect_stream(arguments); });
 }

@@ -3,9 +3,7 @@
 
 #include <seqbayes/dynamics/collision.hpp>
 
-#include "best_gain.hpp"
-#include "constant_fields.hpp"
-#include "study.hpp"
+#include "entrant.hpp"
 
 namespace study {
 
@@ -18,74 +16,38 @@ struct CollisionStudy {
   unsigned seed = 1;
 };
 
-/// A layer of the study: how it looks, runs, and what is known of it in closed form.
-struct Entrant {
-  Style style;
-  Settings settings;
-  Answers answers;
-  std::function<Collision<double>(const Settings&, double cosine, int n_a, int n_b)> predict;
-  bool counts_writes = false;  ///< its answer is divided by the weight of one key's writes
-  bool is_tuned = false;       ///< the gain with the least error at a and b together
-};
+using CollisionEntrant =
+    Entrant<Collision<double>(const Settings&, double cosine, int n_a, int n_b)>;
 
-inline std::vector<Entrant> entrants(const CollisionStudy& study) {
+inline std::vector<CollisionEntrant> entrants(const CollisionStudy& study) {
   using namespace seqbayes;
-  using namespace seqbayes::dynamics;
-  const auto filter = [](const Settings& s, double cosine, int n_a, int n_b) {
-    const FilterRule<double> rule{s.prior_variance, s.noise, 1, s.process_noise};
-    return Collision<double>(after_collision(rule, cosine, n_a, n_b));
+  const auto by = [](auto rule) {
+    return [rule](const Settings& s, double cosine, int n_a, int n_b) {
+      return Collision<double>(after_collision(rule(s), cosine, n_a, n_b));
+    };
   };
-  const auto reset = [](const Settings& s, double cosine, int n_a, int n_b) {
-    return after_collision(ResetRule<double>{s.gain, s.decay}, cosine, n_a, n_b);
-  };
-  const auto attention = [](const Settings& s, double cosine, int n_a, int n_b) {
-    return after_collision(AttentionRule<double>{s.decay}, cosine, n_a, n_b);
-  };
-  const double r = study.noise, gain = 1 / (1 + r), decay = 0.98, drift = 0.01;
-  const Settings still{1, r, 0, 1, gain}, fading{1, r, 0, decay, gain},
-      moving{1, r, drift, 1, gain};
-  return {
-      {{"LinearAttention, over the count", "#888888", "(2,3)", 8},
-       still,
-       answers<LinearAttention<double>>,
-       attention,
-       true},
-      {{"Ssd = Retention = GLA, decay 0.98, likewise", "#CC79A7", "solid", 10},
-       fading,
-       answers<Ssd<double>>,
-       attention,
-       true},
-      {{"DeltaNet, the filter's first gain", "#000000", "solid", 4},
-       still,
-       answers<DeltaNet<double>>,
-       reset},
-      {{"DeltaNet, best constant gain", "#000000", "(8,5)", 6},
-       still,
-       answers<DeltaNet<double>>,
-       reset,
-       false,
-       true},
-      {{"GatedDeltaNet = KDA, decay 0.98", "#E69F00", "solid", 12},
-       fading,
-       answers<GatedDeltaNet<double>>,
-       reset},
-      {{"IsotropicKalmanDeltaNet (simulated)", "#56B4E9", "solid", 1, 0},
-       still,
-       answers<IsotropicKalmanDeltaNet<double>>,
-       {}},
-      {{"DiagonalKalmanDeltaNet (simulated)", "#009E73", "solid", 2, 0},
-       still,
-       answers<DiagonalKalmanDeltaNet<double>>,
-       {}},
-      {{"BayesianLayer", "#D55E00", "solid", 7, 2.5},
-       still,
-       answers<BayesianLayer<double>>,
-       filter},
-      {{"BayesianLayer, process noise 0.01", "#0072B2", "solid", 5, 2.5},
-       moving,
-       answers<BayesianLayer<double>>,
-       filter},
-  };
+  const double r = study.noise, gain = 1 / (1 + r);
+  const Settings still{1, r, 0, 1, gain}, moving{1, r, 0.01, 1, gain};
+  auto all = without_covariance<CollisionEntrant>(
+      still, {1, r, 0, 0.98, gain}, by(attention_rule), by(reset_rule),
+      "Ssd = Retention = GLA, decay 0.98, likewise", "GatedDeltaNet = KDA, decay 0.98");
+  all.push_back({{"IsotropicKalmanDeltaNet (simulated)", "#56B4E9", "solid", 1, 0},
+                 still,
+                 answers<IsotropicKalmanDeltaNet<double>>,
+                 {}});
+  all.push_back({{"DiagonalKalmanDeltaNet (simulated)", "#009E73", "solid", 2, 0},
+                 still,
+                 answers<DiagonalKalmanDeltaNet<double>>,
+                 {}});
+  all.push_back({{"BayesianLayer", "#D55E00", "solid", 7, 2.5},
+                 still,
+                 answers<BayesianLayer<double>>,
+                 by(filter_rule)});
+  all.push_back({{"BayesianLayer, process noise 0.01", "#0072B2", "solid", 5, 2.5},
+                 moving,
+                 answers<BayesianLayer<double>>,
+                 by(filter_rule)});
+  return all;
 }
 
 /// E error^2 where both values are drawn from N(0, 1).
@@ -93,33 +55,36 @@ inline double expected_error(const MixedRetrieval<double>& r, double noise) {
   return r.missing * r.missing + r.interference * r.interference + noise * r.noise_factor;
 }
 
-/// What n writes of one key weigh without normalisation.
-inline double weight_of_writes(const Entrant& entrant, int n) {
-  return entrant.counts_writes ? seqbayes::dynamics::geometric_sum(entrant.settings.decay, n) : 1;
-}
-
 /// The closed form, its answers divided as the entrant's are.
-inline Collision<double> predicted(const Entrant& entrant, double cosine, int n_a, int n_b) {
+inline Collision<double> predicted(const CollisionEntrant& entrant, double cosine, int n_a,
+                                   int n_b) {
   const auto divided = [](const MixedRetrieval<double>& r, double by) {
     return MixedRetrieval<double>{r.own / by, 1 - r.own / by, r.interference / by,
                                   r.noise_factor / (by * by)};
   };
   const Collision<double> plain = entrant.predict(entrant.settings, cosine, n_a, n_b);
   if (!entrant.counts_writes) return plain;
-  return {divided(plain.a, weight_of_writes(entrant, n_a)),
-          divided(plain.b, weight_of_writes(entrant, n_b))};
+  return {divided(plain.a, entrant.weight_of_writes(n_a)),
+          divided(plain.b, entrant.weight_of_writes(n_b))};
 }
 
-/// With its gain chosen, knowing the whole experiment, for the least error at a and b together.
-inline Entrant tuned(Entrant entrant, double cosine, int n_a, int n_b) {
-  if (!entrant.is_tuned) return entrant;
-  entrant.settings.gain = best_gain([&](double gain) {
-    entrant.settings.gain = gain;
-    const auto c = entrant.predict(entrant.settings, cosine, n_a, n_b);
-    return expected_error(c.a, entrant.settings.noise) +
-           expected_error(c.b, entrant.settings.noise);
+/// With its gain chosen for the least error at a and b together.
+inline CollisionEntrant tuned(const CollisionEntrant& entrant, double cosine, int n_a, int n_b) {
+  return tuned(entrant, [&](const Settings& settings) {
+    const auto c = entrant.predict(settings, cosine, n_a, n_b);
+    return expected_error(c.a, settings.noise) + expected_error(c.b, settings.noise);
   });
-  return entrant;
+}
+
+/// Unit keys of that cosine in a random plane.
+struct Keys {
+  Vector a, b;
+};
+
+inline Keys draw_keys(Draw& draw, Index dim, double cosine) {
+  const Vector a = draw.unit(dim), other = draw.unit(dim);
+  const Vector across = (other - other.dot(a) * a).normalized();
+  return {a, cosine * a + std::sqrt(1 - cosine * cosine) * across};
 }
 
 /// The errors at a and b of one experiment, as points at `x`.
@@ -128,14 +93,12 @@ struct Errors {
 };
 
 /// Runs the layer over random orientations of the keys, each with independent value channels.
-inline Errors simulate(const CollisionStudy& study, const Entrant& entrant, double cosine, int n_a,
-                       int n_b, double x) {
+inline Errors simulate(const CollisionStudy& study, const CollisionEntrant& entrant, double cosine,
+                       int n_a, int n_b, double x) {
   Draw draw(study.seed);
   Mean at_a, at_b;
   for (int i = 0; i < study.orientations; ++i) {
-    const Vector a = draw.unit(study.key_dim), other = draw.unit(study.key_dim);
-    const Vector across = (other - other.dot(a) * a).normalized();
-    const Vector b = cosine * a + std::sqrt(1 - cosine * cosine) * across;
+    const auto [a, b] = draw_keys(draw, study.key_dim, cosine);
     const Matrix y = draw.normal(2, study.channels);
     Matrix key(n_a + n_b, study.key_dim);
     key << a.transpose().replicate(n_a, 1), b.transpose().replicate(n_b, 1);
@@ -147,27 +110,25 @@ inline Errors simulate(const CollisionStudy& study, const Entrant& entrant, doub
       const Matrix error = answer.bottomRows(1) / by - y.row(truth);
       for (Index c = 0; c < study.channels; ++c) mean.add(error(0, c) * error(0, c));
     };
-    errors(a, 0, weight_of_writes(entrant, n_a), at_a);
-    errors(b, 1, weight_of_writes(entrant, n_b), at_b);
+    errors(a, 0, entrant.weight_of_writes(n_a), at_a);
+    errors(b, 1, entrant.weight_of_writes(n_b), at_b);
   }
   return {at_a.at(x), at_b.at(x)};
 }
 
 /// |C_ab| after one write of b, measured: the answer at a to values 0 at a and 1 at b.
-inline double measured_interference(const CollisionStudy& study, const Entrant& entrant,
+inline double measured_interference(const CollisionStudy& study, const CollisionEntrant& entrant,
                                     double cosine, int n_a) {
   Draw draw(study.seed);
   double sum = 0;
   for (int i = 0; i < study.orientations; ++i) {
-    const Vector a = draw.unit(study.key_dim), other = draw.unit(study.key_dim);
-    const Vector b =
-        cosine * a + std::sqrt(1 - cosine * cosine) * (other - other.dot(a) * a).normalized();
+    const auto [a, b] = draw_keys(draw, study.key_dim, cosine);
     Matrix key(n_a + 1, study.key_dim), value = Matrix::Zero(n_a + 1, 1);
     key << a.transpose().replicate(n_a, 1), b.transpose();
     value(n_a, 0) = 1;
     sum += entrant.answers(entrant.settings, key, value, a)(n_a, 0);
   }
-  return std::abs(sum) / study.orientations / weight_of_writes(entrant, n_a);
+  return std::abs(sum) / study.orientations / entrant.weight_of_writes(n_a);
 }
 
 inline Figure collision_figure(const CollisionStudy& study) {
@@ -195,9 +156,9 @@ inline Figure collision_figure(const CollisionStudy& study) {
       "mean square error at a",
       {},
       "set logscale y"};
-  const std::vector<Entrant> all = entrants(study);
+  const std::vector<CollisionEntrant> all = entrants(study);
   for (std::size_t i = 0; i < all.size(); ++i) {
-    const Entrant& entrant = all[i];
+    const CollisionEntrant& entrant = all[i];
     figure.styles.push_back(entrant.style);
     Curve a{i, {}, {}}, b{i, {}, {}}, moved{i, {}, {}}, turned{i, {}, {}};
     for (const int n_b : spaced(study.writes_b, 3)) {

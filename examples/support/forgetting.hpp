@@ -3,9 +3,7 @@
 
 #include <seqbayes/dynamics/distractors.hpp>
 
-#include "best_gain.hpp"
-#include "constant_fields.hpp"
-#include "study.hpp"
+#include "entrant.hpp"
 
 namespace study {
 
@@ -16,76 +14,44 @@ struct ForgettingStudy {
   unsigned seed = 1;
 };
 
-/// A layer, and what remains of a target of unit value after m distractors, in closed form.
-struct Forgetter {
-  Style style;
-  Settings settings;
-  Answers answers;
-  std::function<seqbayes::dynamics::Forgetting<double>(
-      const Settings&, const seqbayes::dynamics::Target<double>&, int m)>
-      predict;
-  bool counts_writes = false, is_tuned = false;
-};
+using TargetOf = seqbayes::dynamics::Target<double>;
+
+/// Predicted is what remains of a target of unit value after m distractors.
+using Forgetter =
+    Entrant<seqbayes::dynamics::Forgetting<double>(const Settings&, const TargetOf&, int m)>;
 
 inline std::vector<Forgetter> forgetters(const ForgettingStudy& study) {
   using namespace seqbayes;
   using namespace seqbayes::dynamics;
-  using TargetOf = Target<double>;
-  const double d = study.key_dim, r = study.noise, gain = 1 / (1 + r), decay = 0.99;
+  const double d = study.key_dim, r = study.noise, gain = 1 / (1 + r);
   const auto attention = [d](const Settings& s, const TargetOf& target, int m) {
-    return after_distractors(AttentionRule<double>{s.decay}, target, d, m,
+    return after_distractors(attention_rule(s), target, d, m,
                              geometric_sum(s.decay, target.writes));
   };
   const auto reset = [d](const Settings& s, const TargetOf& target, int m) {
-    return after_distractors(ResetRule<double>{s.gain, s.decay}, target, d, m);
+    return after_distractors(reset_rule(s), target, d, m);
   };
   const auto filter = [d](const Settings& s, const TargetOf& target, int m) {
-    return Forgetting<double>(
-        at_load(FilterRule<double>{s.prior_variance, s.noise}, target, m / d));
+    return Forgetting<double>(at_load(filter_rule(s), target, m / d));
   };
-  const Settings still{1, r, 0, 1, gain}, fading{1, r, 0, decay, gain}, moving{1, r, 0.01, 1, gain};
-  return {{{"LinearAttention, over the count", "#888888", "(2,3)", 8},
-           still,
-           answers<LinearAttention<double>>,
-           attention,
-           true},
-          {{"Ssd, decay 0.99, likewise", "#CC79A7", "solid", 10},
-           fading,
-           answers<Ssd<double>>,
-           attention,
-           true},
-          {{"DeltaNet, the filter's first gain", "#000000", "solid", 4},
-           still,
-           answers<DeltaNet<double>>,
-           reset},
-          {{"DeltaNet, best constant gain", "#000000", "(8,5)", 6},
-           still,
-           answers<DeltaNet<double>>,
-           reset,
-           false,
-           true},
-          {{"GatedDeltaNet, decay 0.99", "#E69F00", "solid", 12},
-           fading,
-           answers<GatedDeltaNet<double>>,
-           reset},
-          {{"BayesianLayer", "#D55E00", "solid", 7, 2.5},
-           still,
-           answers<BayesianLayer<double>>,
-           filter},
-          {{"BayesianLayer, process noise 0.01 (simulated)", "#0072B2", "solid", 5, 0},
-           moving,
-           answers<BayesianLayer<double>>,
-           {}}};
+  const Settings still{1, r, 0, 1, gain}, moving{1, r, 0.01, 1, gain};
+  auto all =
+      without_covariance<Forgetter>(still, {1, r, 0, 0.99, gain}, attention, reset,
+                                    "Ssd, decay 0.99, likewise", "GatedDeltaNet, decay 0.99");
+  all.push_back({{"BayesianLayer", "#D55E00", "solid", 7, 2.5},
+                 still,
+                 answers<BayesianLayer<double>>,
+                 filter});
+  all.push_back({{"BayesianLayer, process noise 0.01 (simulated)", "#0072B2", "solid", 5, 0},
+                 moving,
+                 answers<BayesianLayer<double>>,
+                 {}});
+  return all;
 }
 
 /// With the constant gain of the least error after m distractors.
-inline Forgetter tuned(Forgetter layer, const seqbayes::dynamics::Target<double>& target, int m) {
-  if (!layer.is_tuned) return layer;
-  layer.settings.gain = best_gain([&](double gain) {
-    layer.settings.gain = gain;
-    return layer.predict(layer.settings, target, m).mse;
-  });
-  return layer;
+inline Forgetter tuned(const Forgetter& layer, const TargetOf& target, int m) {
+  return tuned(layer, [&](const Settings& s) { return layer.predict(s, target, m).mse; });
 }
 
 /// Retention and error after each number of distractors in `loads`.
@@ -108,9 +74,8 @@ inline Remains simulate(const ForgettingStudy& study, const Forgetter& layer, in
     value.topRows(writes) *= std::sqrt(study.noise);
     value.topRightCorner(writes, study.channels).rowwise() += truth.row(0);
     value.col(0) << Vector::Ones(writes), Vector::Zero(most);
-    const Matrix answer =
-        layer.answers(layer.settings, key, value, key.row(0).transpose()) /
-        (layer.counts_writes ? seqbayes::dynamics::geometric_sum(layer.settings.decay, writes) : 1);
+    const Matrix answer = layer.answers(layer.settings, key, value, key.row(0).transpose()) /
+                          layer.weight_of_writes(writes);
     for (std::size_t j = 0; j < loads.size(); ++j) {
       const Index t = writes + loads[j] - 1;
       retention[j].add(answer(t, 0));
@@ -135,7 +100,7 @@ inline Figure forgetting_figure(const ForgettingStudy& study) {
   for (int i = 0; i <= 10; ++i) shown.push_back(i * most / 10);
   for (int i = 0; i <= 100; ++i) drawn.push_back(i * most / 100);
   for (const int writes : {1, 10}) {
-    const seqbayes::dynamics::Target<double> target{1, study.noise, writes, 1};
+    const TargetOf target{1, study.noise, writes, 1};
     const std::string history =
         writes == 1 ? "written once" : fmt::format("written {} times", writes);
     const std::string load = fmt::format("distractors / key width {}", study.key_dim);

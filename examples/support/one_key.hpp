@@ -6,9 +6,7 @@
 #include <seqbayes/dynamics/change_point.hpp>
 #include <seqbayes/dynamics/constant_gain.hpp>
 
-#include "best_gain.hpp"
-#include "constant_fields.hpp"
-#include "study.hpp"
+#include "entrant.hpp"
 
 namespace study {
 
@@ -66,14 +64,8 @@ inline Curve one_key_curve(std::size_t style, const Stream& stream, const Settin
                            const Answers& answers, const Error& error, bool counts_writes = false,
                            bool is_tuned = false) {
   const auto at = [&](int n) {
-    Settings tuned = settings;
-    if (is_tuned) {
-      tuned.gain = best_gain([&](double gain) {
-        tuned.gain = gain;
-        return error(tuned, n);
-      });
-    }
-    return tuned;
+    if (!is_tuned) return settings;
+    return with_best_gain(settings, [&](const Settings& s) { return error(s, n); });
   };
   const int last = static_cast<int>(stream.value.rows()) - stream.first;
   Curve curve{style, {}, {}};
@@ -92,11 +84,6 @@ inline Curve one_key_curve(std::size_t style, const Stream& stream, const Settin
 namespace one_key {
 
 using namespace seqbayes::dynamics;
-
-inline FilterRule<double> filter_rule(const Settings& s) {
-  return {s.prior_variance, s.noise, s.decay, s.process_noise};
-}
-inline ResetRule<double> reset_rule(const Settings& s) { return {s.gain, s.decay}; }
 
 /// E error^2 of a constant truth y ~ N(0, 1).
 inline double constant_truth(const Retrieval<double>& r, double noise) {
