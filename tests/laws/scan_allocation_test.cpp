@@ -1,52 +1,10 @@
-// A scan that is repeated with its output and workspace doesn't allocate: neither by operator new
-// nor by Eigen, which calls malloc and, asked to, asserts that it may.
-#include <cstdlib>
-#include <new>
-
-namespace {
-long allocations = 0;
-}
-
-#undef eigen_assert
-#define EIGEN_RUNTIME_NO_MALLOC
-#define eigen_assert(condition) (void)((condition) || ++allocations)
-
+// A scan that is repeated with its output and workspace doesn't allocate.
+#include <laws/allocations.hpp>
 #include <laws/layers.hpp>
 #include <laws/run.hpp>
 
-// Not inlined: g++ would take one half of a pair for a mismatch of malloc and delete.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  ++allocations;
-  if (void* memory = std::malloc(size)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void* operator new(std::size_t size, std::align_val_t alignment) {
-  ++allocations;
-  const auto unit = static_cast<std::size_t>(alignment);
-  if (void* memory = std::aligned_alloc(unit, (size + unit - 1) / unit * unit)) return memory;
-  throw std::bad_alloc();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
-[[gnu::noinline]] void operator delete(void* memory, std::align_val_t) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
-  std::free(memory);
-}
-
 namespace laws {
 namespace {
-
-/// Allocations, and Eigen's assertions, in `work`.
-template <class Work>
-long count(const Work& work) {
-  const long before = allocations;
-  Eigen::internal::set_is_malloc_allowed(false);
-  work();
-  Eigen::internal::set_is_malloc_allowed(true);
-  return allocations - before;
-}
 
 TEST_CASE("The counter sees operator new, a growing workspace and a new output") {
   CHECK(count([] { ::operator delete(::operator new(1)); }) >= 1);
