@@ -84,20 +84,6 @@ std::vector<Subject> subjects() {
   }(std::type_identity<Layers>());
 }
 
-/// Calls f(name, domain, field, input) for each field that the layer reads; the field may be
-/// changed.
-template <class F>
-void for_each_input(const Subject& subject, Stream<float>& stream, const F& f) {
-  seqbayes::for_each_field(
-      [&f](const char* name, Domain domain, Matrix<float>& field, const InputWidth& input) {
-        if (input.width > 0) {
-          INFO(name);
-          f(std::string(name), domain, field, input);
-        }
-      },
-      stream.fields, subject.inputs);
-}
-
 /// A stream with the optional fields too.
 Stream<float> full_stream(const InputWidths& inputs) {
   auto stream = draw_stream(inputs, length, 101);
@@ -109,109 +95,109 @@ Stream<float> full_stream(const InputWidths& inputs) {
   return stream.as<float>();
 }
 
+/// Calls f(name, domain, field, input, refusal) for each field that each layer reads. f may change
+/// the field, until it returns; refusal() is what the layer says of it.
+template <class F>
+void for_each_input(const F& f) {
+  for (const Subject& layer : subjects()) {
+    Stream<float> stream = full_stream(layer.inputs);
+    INFO(layer.name);
+    seqbayes::for_each_field(
+        [&](const char* name, Domain domain, Matrix<float>& field, const InputWidth& input) {
+          if (input.width == 0) return;
+          INFO(name);
+          const Matrix<float> good = field;
+          f(std::string(name), domain, field, input, [&] { return layer.refusal(stream); });
+          field = good;
+        },
+        stream.fields, layer.inputs);
+  }
+}
+
 TEST_CASE("Good input is taken") {
   for (const Subject& layer : subjects()) {
     INFO(layer.name);
-    Stream<float> stream = full_stream(layer.inputs);
-    CHECK(layer.refusal(stream) == "");
-    for_each_input(layer, stream,
-                   [&](auto, Domain domain, Matrix<float>& field, const InputWidth& input) {
-                     const Matrix<float> good = field;
-                     for (const float edge : edges(domain)) {
-                       INFO(edge);
-                       field(bad_row, field.cols() - 1) = edge;
-                       CHECK(layer.refusal(stream) == "");
-                     }
-                     if (input.or_one) {
-                       field = good.leftCols(1).eval();
-                       CHECK(layer.refusal(stream) == "");
-                     }
-                     if (input.may_be_empty) {
-                       field.resize(0, 0);
-                       CHECK(layer.refusal(stream) == "");
-                     }
-                     field = good;
-                   });
+    CHECK(layer.refusal(full_stream(layer.inputs)) == "");
   }
+  for_each_input(
+      [](auto, Domain domain, Matrix<float>& field, const InputWidth& input, const auto& refusal) {
+        const Matrix<float> good = field;
+        for (const float edge : edges(domain)) {
+          INFO(edge);
+          field(bad_row, field.cols() - 1) = edge;
+          CHECK(refusal() == "");
+        }
+        if (input.or_one) {
+          field = good.leftCols(1).eval();
+          CHECK(refusal() == "");
+        }
+        if (input.may_be_empty) {
+          field.resize(0, 0);
+          CHECK(refusal() == "");
+        }
+      });
 }
 
 TEST_CASE("A missing field is named") {
-  for (const Subject& layer : subjects()) {
-    INFO(layer.name);
-    Stream<float> stream = full_stream(layer.inputs);
-    for_each_input(
-        layer, stream,
-        [&](const std::string& name, Domain, Matrix<float>& field, const InputWidth& input) {
-          if (input.may_be_empty) return;
-          const Matrix<float> good = field;
-          field.resize(0, 0);
-          const std::string said = layer.refusal(stream);
-          CHECK_THAT(said, Contains("seqbayes: " + name + " is missing"));
-          // A missing query leaves the length open.
-          const Index rows = name == "query" ? 0 : length;
-          CHECK_THAT(said, Contains(std::to_string(rows) + " x " + std::to_string(input.width)));
-          field = good;
-        });
-  }
+  for_each_input([](const std::string& name, Domain, Matrix<float>& field, const InputWidth& input,
+                    const auto& refusal) {
+    if (input.may_be_empty) return;
+    field.resize(0, 0);
+    const std::string said = refusal();
+    CHECK_THAT(said, Contains("seqbayes: " + name + " is missing"));
+    // A missing query leaves the length open.
+    const Index rows = name == "query" ? 0 : length;
+    CHECK_THAT(said, Contains(std::to_string(rows) + " x " + std::to_string(input.width)));
+  });
 }
 
 TEST_CASE("A wrong shape is named") {
-  for (const Subject& layer : subjects()) {
+  for_each_input([](const std::string& name, Domain, Matrix<float>& field, const InputWidth& input,
+                    const auto& refusal) {
+    std::vector<Matrix<float>> wrong = {Matrix<float>::Zero(length, input.width + 1)};
+    if (input.width > 2) wrong.push_back(Matrix<float>::Zero(length, input.width - 1));
+    if (input.width > 1 && !input.or_one) wrong.push_back(Matrix<float>::Zero(length, 1));
+    if (name != "query") {  // whose rows are the length
+      wrong.push_back(Matrix<float>::Zero(length - 1, input.width));
+      wrong.push_back(Matrix<float>::Zero(length + 1, input.width));
+      wrong.push_back(Matrix<float>::Zero(1, input.width));
+      wrong.push_back(Matrix<float>::Zero(0, input.width));
+    }
+    for (const Matrix<float>& other : wrong) {
+      INFO(shape(other));
+      field = other;
+      const std::string said = refusal();
+      CHECK_THAT(said, Contains("seqbayes: " + name + " is " + shape(other)));
+      CHECK_THAT(said, Contains(std::to_string(length) + " x " + std::to_string(input.width)));
+      if (input.or_one) CHECK_THAT(said, Contains(std::to_string(length) + " x 1 or "));
+    }
+  });
+  for (const Subject& layer : subjects()) {  // a query of another length makes the next field wrong
     INFO(layer.name);
     Stream<float> stream = full_stream(layer.inputs);
-    for_each_input(
-        layer, stream,
-        [&](const std::string& name, Domain, Matrix<float>& field, const InputWidth& input) {
-          const Matrix<float> good = field;
-          std::vector<Matrix<float>> wrong = {Matrix<float>::Zero(length, input.width + 1)};
-          if (input.width > 2) wrong.push_back(Matrix<float>::Zero(length, input.width - 1));
-          if (input.width > 1 && !input.or_one) wrong.push_back(Matrix<float>::Zero(length, 1));
-          if (name != "query") {  // whose rows are the length
-            wrong.push_back(Matrix<float>::Zero(length - 1, input.width));
-            wrong.push_back(Matrix<float>::Zero(length + 1, input.width));
-            wrong.push_back(Matrix<float>::Zero(1, input.width));
-            wrong.push_back(Matrix<float>::Zero(0, input.width));
-          }
-          for (const Matrix<float>& other : wrong) {
-            INFO(shape(other));
-            field = other;
-            const std::string said = layer.refusal(stream);
-            CHECK_THAT(said, Contains("seqbayes: " + name + " is " + shape(other)));
-            CHECK_THAT(said,
-                       Contains(std::to_string(length) + " x " + std::to_string(input.width)));
-            if (input.or_one) CHECK_THAT(said, Contains(std::to_string(length) + " x 1 or "));
-          }
-          field = good;
-        });
-    // A query of another length makes the next field wrong.
     stream.fields.query.conservativeResize(length - 1, stream.fields.query.cols());
     CHECK_THAT(layer.refusal(stream), Contains("seqbayes: key is " + shape(stream.fields.key)));
   }
 }
 
 TEST_CASE("The first entry outside the domain is named") {
-  for (const Subject& layer : subjects()) {
-    INFO(layer.name);
-    Stream<float> stream = full_stream(layer.inputs);
-    for_each_input(
-        layer, stream,
-        [&](const std::string& name, Domain domain, Matrix<float>& field, const InputWidth&) {
-          const Matrix<float> good = field;
-          for (const float bad : outside(domain)) {
-            for (const Index row : {Index(0), bad_row, length - 1}) {
-              for (const Index column : {Index(0), field.cols() - 1}) {
-                INFO(bad << " in row " << row << ", column " << column);
-                field(row, column) = bad;
-                field(length - 1, 0) = bad;
-                const std::string said = layer.refusal(stream);
-                CHECK_THAT(said, Contains("seqbayes: " + name + " (" + shape(field) + ")"));
-                CHECK_THAT(said, Contains("row " + std::to_string(row) + ":"));
-                field = good;
-              }
-            }
-          }
-        });
-  }
+  for_each_input([](const std::string& name, Domain domain, Matrix<float>& field, const InputWidth&,
+                    const auto& refusal) {
+    const Matrix<float> good = field;
+    for (const float bad : outside(domain)) {
+      for (const Index row : {Index(0), bad_row, length - 1}) {
+        for (const Index column : {Index(0), field.cols() - 1}) {
+          INFO(bad << " in row " << row << ", column " << column);
+          field(row, column) = bad;
+          field(length - 1, 0) = bad;
+          const std::string said = refusal();
+          CHECK_THAT(said, Contains("seqbayes: " + name + " (" + shape(field) + ")"));
+          CHECK_THAT(said, Contains("row " + std::to_string(row) + ":"));
+          field = good;
+        }
+      }
+    }
+  });
 }
 
 /// Every matrix of the state, with its name.
