@@ -62,7 +62,6 @@ int main(int argc, char** argv) {
                       CLI::Range(2, 100000));
   program::add_option(app, "--seed", synthetic.seed, "Of the random draws");
   return program::run(app, "calibration_study", argc, argv, [&] {
-    if (!layer.empty() && !layer.ends_with('.')) layer += '.';
     const inspect::Stream stream = inspect::read_stream(file, layer, heads, max_tokens);
     study::Figure calibration{"calibration", study::claim_styles(), {}};
     std::vector<OfStream> streams;

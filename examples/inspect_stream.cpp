@@ -117,15 +117,14 @@ void run_heads(Results& results) {
 }
 
 void inspect_stream(const Arguments& arguments) {
-  std::string prefix = arguments.layer;
-  if (!prefix.empty() && !prefix.ends_with('.')) prefix += '.';
   Results results;
-  results.stream = read_stream(arguments.file, prefix, arguments.heads, arguments.max_tokens);
+  results.stream =
+      read_stream(arguments.file, arguments.layer, arguments.heads, arguments.max_tokens);
   const Stream& stream = results.stream;
   results.check = check_own_layer(stream, arguments.tolerance);
   fmt::print("{}{}{}: {} tokens, {} heads, key width {}, value width {}\n{}\n", stream.file,
-             prefix.empty() ? "" : ", ", prefix, stream.length, stream.heads.size(), stream.key_dim,
-             stream.value_dim, results.check);
+             stream.layer.empty() ? "" : ", ", stream.layer, stream.length, stream.heads.size(),
+             stream.key_dim, stream.value_dim, results.check);
   std::fflush(stdout);
   const std::filesystem::path directory = arguments.output;
   std::filesystem::create_directories(directory);

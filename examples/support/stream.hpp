@@ -113,10 +113,11 @@ inline Matrix head_rows(const std::vector<double>& values, Index h, Index heads,
 
 /// Reads the tensors q, k [T, H, dk], v [T, H, dv], g, beta [T, H] and, where the file has them,
 /// o [T, H, dv] and final_state [H, dk, dv]. `numbers` selects heads (empty: all); only the first
-/// `max_tokens` tokens are kept (0: all).
+/// `max_tokens` tokens are kept (0: all). The tensors' names start with `prefix`, which a dot ends.
 /// @throws Error in one line
-inline Stream read_stream(const std::string& path, const std::string& prefix,
-                          std::vector<Index> numbers, Index max_tokens) {
+inline Stream read_stream(const std::string& path, std::string prefix, std::vector<Index> numbers,
+                          Index max_tokens) {
+  if (!prefix.empty() && !prefix.ends_with('.')) prefix += '.';
   const Tensors tensors(path, prefix);
   const auto q_shape = tensors.shape("q");
   if (q_shape.size() != 3 || std::ranges::count(q_shape, 0) > 0) {

@@ -29,11 +29,9 @@ template <class Layer>
 Point track(const TrackingStudy& study, const Tracker& tracker, double x) {
   const Index d = study.key_dim;
   const double omega = tracker.drift / static_cast<double>(d);
-  typename Layer::Options options;
-  options.key_dim = d;
-  options.value_dim = study.channels;
-  options.prior_variance = tracker.settings.prior_variance;
-  const Layer layer(options);
+  const Layer layer({.key_dim = d,
+                     .value_dim = study.channels,
+                     .prior_variance = tracker.settings.prior_variance});
   const Matrix noise = Matrix::Constant(1, 1, tracker.settings.noise);
   const Matrix process = Matrix::Constant(1, 1, tracker.settings.process_noise);
   const Matrix gain = Matrix::Constant(1, 1, tracker.settings.gain);
