@@ -65,10 +65,7 @@ using Dynamic =
                                     seqbayes::PreconditionedGatedDeltaNet<float>>>;
 
 TEMPLATE_LIST_TEST_CASE("Repeated scans with dynamic widths don't allocate", "", Dynamic) {
-  typename TestType::Options options;
-  options.key_dim = 33;
-  options.value_dim = 70;
-  CHECK(allocations_of_scans(TestType(options), Execution()) == 0);
+  CHECK(allocations_of_scans(TestType({.key_dim = 33, .value_dim = 70}), Execution()) == 0);
 }
 
 }  // namespace
