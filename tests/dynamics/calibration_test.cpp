@@ -1,19 +1,11 @@
 // R7.1 to R7.6 against the layers: what they claim, and what their errors are.
-#include <random>
+#include <dynamics/levels.hpp>
 
 #include <seqbayes/dynamics/calibration.hpp>
-#include <seqbayes/dynamics/sample.hpp>
 #include <seqbayes/layers/grid.hpp>
 
-#include "support/catch.hpp"
-
+namespace dynamics_test {
 namespace {
-
-using namespace seqbayes;
-using namespace seqbayes::dynamics;
-using Mat = Matrix<double>;
-using Vec = Vector<double>;
-using Levels = NoiseLevels<double>;
 
 /// Everything that any layer here reads. Keys of any norm, channel decays, noises of all sizes.
 struct Stream {
@@ -49,11 +41,7 @@ struct Stream {
 
 template <class L>
 L layer_of(Index key_dim, Index value_dim, double prior_variance) {
-  typename L::Options options;
-  options.key_dim = key_dim;
-  options.value_dim = value_dim;
-  options.prior_variance = prior_variance;
-  return L(options);
+  return L({.key_dim = key_dim, .value_dim = value_dim, .prior_variance = prior_variance});
 }
 
 /// What `scan` would yield, without compiling it.
@@ -263,3 +251,4 @@ TEST_CASE("Wrong noises in the steady state (R7.5)") {
 }
 
 }  // namespace
+}  // namespace dynamics_test

@@ -75,28 +75,21 @@ struct Moments {
 /// One write of a key drawn from the design, with a value of mean 0 and the given variance: the
 /// layer itself writes every key, into a memory whose channels are E w and a square root of E w w'.
 template <class Layer>
-Moments average_write(const typename Layer::Options& options, const Matrix& design,
-                      const Moments& moments, double value_variance,
-                      seqbayes::Sequence<double> fields) {
+Moments average_write(const Matrix& design, const Moments& moments, double value_variance,
+                      Fields x) {
   const Index d = design.cols();
-  typename Layer::Options sized = options;
-  sized.key_dim = d;
-  sized.value_dim = d + 2;
-  const Layer layer(sized);
+  const Layer layer({.key_dim = d, .value_dim = d + 2});
   auto start = layer.initial_state();
   start.mean.col(0) = moments.mean;
   start.mean.middleCols(1, d) = square_root(moments.square);
-  Matrix value = Matrix::Zero(1, d + 2);
-  value(0, d + 1) = std::sqrt(value_variance);
-  fields.value = value;
+  x.value = Matrix::Zero(1, d + 2);
+  x.value(0, d + 1) = std::sqrt(value_variance);
   Moments after{Vector::Zero(d), Matrix::Zero(d, d)};
   const double share = 1.0 / static_cast<double>(design.rows());
   for (Index i = 0; i < design.rows(); ++i) {
     auto state = start;
-    const Matrix key = design.row(i);
-    fields.query = key;
-    fields.key = key;
-    layer.step(state, fields.token(0));
+    x.query = x.key = design.row(i);
+    layer.step(state, view(x).token(0));
     after.mean += share * state.mean.col(0);
     const Matrix square = state.mean.rightCols(d + 1);
     after.square += share * square * square.transpose();
@@ -106,19 +99,13 @@ Moments average_write(const typename Layer::Options& options, const Matrix& desi
 
 inline Moments average_write(const ResetRule<double>& rule, const Matrix& design,
                              const Moments& moments, double value_variance) {
-  const Matrix g = constant(1, std::log(rule.decay)), b = constant(1, rule.gain);
-  seqbayes::Sequence<double> x;
-  x.log_decay = g;
-  x.write_strength = b;
-  return average_write<seqbayes::GatedDeltaNet<double>>({}, design, moments, value_variance, x);
+  return average_write<seqbayes::GatedDeltaNet<double>>(design, moments, value_variance,
+                                                        fields(rule, 1));
 }
 
 inline Moments average_write(const AttentionRule<double>& rule, const Matrix& design,
                              const Moments& moments, double value_variance) {
-  const Matrix g = constant(1, std::log(rule.decay));
-  seqbayes::Sequence<double> x;
-  x.log_decay = g;
-  return average_write<seqbayes::Ssd<double>>({}, design, moments, value_variance, x);
+  return average_write<seqbayes::Ssd<double>>(design, moments, value_variance, fields(rule, 1));
 }
 
 }  // namespace dynamics_test

@@ -40,23 +40,15 @@ TEST_CASE("R4.7: against the layer") {
   std::normal_distribution<double> normal;
   using Layer = seqbayes::BayesianLayer<double>;
   for (const double Q : {0.5, 5.0}) {
-    Layer::Options options;
-    options.key_dim = d;
-    options.value_dim = 1;
-    options.prior_variance = random_keys_law(Q, 1.0).variance;
-    const Layer layer(options);
+    const Layer layer(
+        {.key_dim = d, .value_dim = 1, .prior_variance = random_keys_law(Q, 1.0).variance});
     const auto write = [&](Layer::State& state, const Matrix& key, const Matrix& query,
                            double value, double process_noise) {
-      const Matrix v = constant(1, value), w = constant(1, process_noise), r = constant(1, 1),
-                   g = constant(1, 0);
-      seqbayes::Sequence<double> x;
+      Fields x = fields(FilterRule<double>{1, 1, 1, process_noise}, 1);
       x.query = query;
       x.key = key;
-      x.value = v;
-      x.log_decay = g;
-      x.process_noise = w;
-      x.observation_noise = r;
-      return layer.step(state, x.token(0));
+      x.value = constant(1, value);
+      return layer.step(state, view(x).token(0));
     };
     const auto random_key = [&] {
       return Matrix(Matrix::NullaryExpr(1, d, [&] { return normal(engine); }).normalized());

@@ -22,30 +22,16 @@ class Covariance {
   using Layer = seqbayes::BayesianLayer<double>;
 
   Covariance(const FilterRule<double>& rule, Index d, double start)
-      : layer_([&] {
-          Layer::Options options;
-          options.key_dim = d;
-          options.value_dim = 1;
-          options.prior_variance = start;
-          return options;
-        }()),
+      : layer_({.key_dim = d, .value_dim = 1, .prior_variance = start}),
         state_(layer_.initial_state()),
-        g_(constant(1, std::log(rule.decay))),
-        w_(constant(1, rule.process_noise)),
-        r_(constant(1, rule.observation_noise)),
-        value_(constant(1, 0)) {}
+        x_(fields(rule, 1)) {
+    x_.value = constant(1, 0);
+  }
 
   /// Writes the key; returns k'Pk after it.
   double write(const Vector& key) {
-    const Matrix row = key.transpose();
-    seqbayes::Sequence<double> x;
-    x.query = row;
-    x.key = row;
-    x.value = value_;
-    x.log_decay = g_;
-    x.process_noise = w_;
-    x.observation_noise = r_;
-    return layer_.step(state_, x.token(0)).variance;
+    x_.query = x_.key = key.transpose();
+    return layer_.step(state_, view(x_).token(0)).variance;
   }
   [[nodiscard]] Matrix matrix() const { return state_.covariance; }
   [[nodiscard]] double mean_variance() const {
@@ -55,7 +41,7 @@ class Covariance {
  private:
   Layer layer_;
   Layer::State state_;
-  Matrix g_, w_, r_, value_;
+  Fields x_;
 };
 
 /// The error covariance of a reset layer after one write, in the mean over `keys` (rows): the layer

@@ -1,18 +1,10 @@
 // R7.7: noise levels from innovations.
-#include <random>
+#include <dynamics/levels.hpp>
 
 #include <seqbayes/dynamics/noise_estimate.hpp>
-#include <seqbayes/dynamics/sample.hpp>
 
-#include "support/catch.hpp"
-
+namespace dynamics_test {
 namespace {
-
-using namespace seqbayes;
-using namespace seqbayes::dynamics;
-using Mat = Matrix<double>;
-using Vec = Vector<double>;
-using Levels = NoiseLevels<double>;
 
 TEST_CASE("The innovations of a constant gain tell both noise levels (R7.7)") {
   for (const double alpha : {1.0, 0.95}) {
@@ -40,9 +32,7 @@ TEST_CASE("The innovations of a constant gain tell both noise levels (R7.7)") {
 
 /// Keys of unit norm in all directions, some of which come back.
 Mat keys(Index length, Index dk, std::mt19937& engine) {
-  std::normal_distribution<double> normal;
-  Mat pool = Mat::NullaryExpr(3 * dk, dk, [&] { return normal(engine); });
-  pool.rowwise().normalize();
+  const Mat pool = unit_keys(3 * dk, dk, engine);
   std::uniform_int_distribution<Index> pick(0, pool.rows() - 1);
   Mat key(length, dk);
   for (Index t = 0; t < length; ++t) key.row(t) = pool.row(pick(engine));
@@ -54,14 +44,9 @@ TEST_CASE("Noise levels of a stream of many keys are estimated without bias") {
   constexpr int seeds = 40;
   const Levels truth{0.4, 0.03, 1.5};
   std::mt19937 engine(3);
-  const Mat key = keys(length, dk, engine);
-  const Vec log_decay = Vec::Constant(length, std::log(0.99));
-  const Vec profile = Vec::LinSpaced(length, 0.5, 2);  // of the observation noise
-  Sequence<double> x;
-  x.key = key;
-  x.log_decay = log_decay;
-  x.observation_noise = profile;
-  const Mat gains = 0.3 * key;
+  const DecayingStream stream{keys(length, dk, engine)};
+  auto x = stream.view();
+  const Mat gains = 0.3 * stream.key;
   Mat found(seeds, 3);
   for (int seed = 0; seed < seeds; ++seed) {
     const Mat values = sample_values(x, dv, truth, Regime::full, engine);
@@ -123,3 +108,4 @@ TEST_CASE("Bad data are refused by name") {
 }
 
 }  // namespace
+}  // namespace dynamics_test

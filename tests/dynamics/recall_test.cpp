@@ -18,35 +18,21 @@ using namespace seqbayes::dynamics;
 /// What a layer's memory answers to each of its keys, N x N: with one-hot values, entry (i, j) is
 /// the weight of value j in the answer to key i.
 template <class Layer>
-Matrix recalled(const Layer& layer, const Matrix& key, const seqbayes::Sequence<double>& fields) {
-  const Matrix one_hot = Matrix::Identity(key.rows(), key.rows());
-  seqbayes::Sequence<double> x = fields;
+Matrix recalled(const Matrix& key, Fields x) {
+  const Index N = key.rows();
+  const Layer layer({.key_dim = key.cols(), .value_dim = N});
   x.key = x.query = key;
-  x.value = one_hot;
+  x.value = Matrix::Identity(N, N);
   auto state = layer.initial_state();
-  for (Index t = 0; t < key.rows(); ++t) layer.step_mean(state, x.token(t));
+  for (Index t = 0; t < N; ++t) layer.step_mean(state, view(x).token(t));
   return key * state.mean;
 }
 
-template <class Layer>
-Layer layer_for(const Matrix& key) {
-  typename Layer::Options options;
-  options.key_dim = key.cols();
-  options.value_dim = key.rows();
-  return Layer(options);
-}
-
 Matrix recalled_by_reset(const Matrix& key, double gain) {
-  seqbayes::Sequence<double> x;
-  const Matrix beta = constant(key.rows(), gain);
-  x.write_strength = beta;
-  return recalled(layer_for<seqbayes::DeltaNet<double>>(key), key, x);
+  return recalled<seqbayes::DeltaNet<double>>(key, fields(ResetRule<double>{gain}, key.rows()));
 }
 Matrix recalled_by_attention(const Matrix& key, double decay) {
-  seqbayes::Sequence<double> x;
-  const Matrix log_decay = constant(key.rows(), std::log(decay));
-  x.log_decay = log_decay;
-  return recalled(layer_for<seqbayes::Ssd<double>>(key), key, x);
+  return recalled<seqbayes::Ssd<double>>(key, fields(AttentionRule<double>{decay}, key.rows()));
 }
 
 /// Error and sum of squared weights of each item (N x 2), for values of variance 1: a mean over
@@ -153,12 +139,8 @@ TEST_CASE("Recall by the exact filter (R6.4, R6.5)") {
   for (const Index N : {48, 96, 192}) {
     const Matrix key = random_keys(N, d, engine);
     for (const double lambda : {0.03, 0.5}) {
-      const Matrix r = constant(N, lambda), omega = constant(N, 0);
-      seqbayes::Sequence<double> x;
-      x.observation_noise = r;
-      x.process_noise = omega;
       using Filter = seqbayes::BayesianLayer<double, -1, -1, seqbayes::NoDecay>;
-      const Matrix found = recalled(layer_for<Filter>(key), key, x);
+      const Matrix found = recalled<Filter>(key, fields(FilterRule<double>{1, lambda}, N));
       // For these keys: what is not recalled is lambda (K K' + lambda)^-1, exactly.
       const Matrix ridge = key * key.transpose() + lambda * Matrix::Identity(N, N);
       const Matrix missing = lambda * ridge.llt().solve(Matrix::Identity(N, N));

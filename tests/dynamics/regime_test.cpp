@@ -1,40 +1,22 @@
 // Streams drawn from each regime: is the regime found, and the noise levels within their errors?
-#include <random>
+#include <dynamics/levels.hpp>
 
 #include <seqbayes/dynamics/regime.hpp>
 
-#include "support/catch.hpp"
-
+namespace dynamics_test {
 namespace {
-
-using namespace seqbayes;
-using namespace seqbayes::dynamics;
-using Mat = Matrix<double>;
-using Vec = Vector<double>;
-using Levels = NoiseLevels<double>;
 
 constexpr Index length = 300, dk = 6, dv = 8;
 
-/// Unit keys in all directions, a mild decay, observation noise that varies.
-struct Stream {
-  Mat key, values;
-  Vec log_decay = Vec::Constant(length, std::log(0.99));
-  Vec profile = Vec::LinSpaced(length, 0.5, 2);
-
-  explicit Stream(std::mt19937& engine) {
-    std::normal_distribution<double> normal;
-    key = Mat::NullaryExpr(length, dk, [&] { return normal(engine); });
-    key.rowwise().normalize();
-  }
-  [[nodiscard]] Sequence<double> view() const {
-    Sequence<double> x;
-    x.key = key;
-    x.log_decay = log_decay;
-    x.observation_noise = profile;
-    x.value = values;
-    return x;
-  }
-};
+DecayingStream drawn(const Levels& truth, Regime regime, std::mt19937& engine) {
+  DecayingStream stream{unit_keys(length, dk, engine)};
+  stream.values = sample_values(stream.view(), dv, truth, regime, engine);
+  return stream;
+}
+DecayingStream drawn(const Levels& truth, Regime regime, unsigned seed) {
+  std::mt19937 engine(seed);
+  return drawn(truth, regime, engine);
+}
 
 /// Deviation of a fitted level in standard errors, in logarithms.
 double score(double found, double error, double truth) {
@@ -50,9 +32,7 @@ TEST_CASE("The regime that a stream was drawn from is found, and its noise level
   double squares = 0;
   int scores = 0;
   for (int seed = 0; seed < seeds; ++seed) {
-    Stream stream(engine);
-    stream.values.resize(0, 0);
-    stream.values = sample_values(stream.view(), dv, truth, regime, engine);
+    const auto stream = drawn(truth, regime, engine);
     const auto choice = choose_regime(stream.view());
     INFO("seed " << seed << ", margin " << choice.margin << " +- " << choice.margin_error);
     CHECK(choice.regime() == regime);
@@ -79,22 +59,10 @@ TEST_CASE("The regime that a stream was drawn from is found, and its noise level
 using Reset = KimiDeltaAttention<double>;
 using Full = BayesianLayer<double, Eigen::Dynamic, Eigen::Dynamic, ChannelDecay>;
 
-Stream drawn(const Levels& truth, Regime regime, unsigned seed) {
-  std::mt19937 engine(seed);
-  Stream stream(engine);
-  const Mat values = sample_values(stream.view(), dv, truth, regime, engine);
-  stream.values = values;
-  return stream;
-}
-
 /// The log evidence at logarithms of the levels, by the layer alone.
-double evidence_at(const Stream& stream, const Vec& log_levels) {
+double evidence_at(const DecayingStream& stream, const Vec& log_levels) {
   const Vec levels = log_levels.array().exp();
-  Full::Options options;
-  options.key_dim = dk;
-  options.value_dim = dv;
-  options.prior_variance = levels[2];
-  const Full layer(options);
+  const Full layer({.key_dim = dk, .value_dim = dv, .prior_variance = levels[2]});
   auto x = stream.view();
   const Vec r = levels[0] * stream.profile, omega = Vec::Constant(length, levels[1]);
   const Mat log_decay = stream.log_decay.replicate(1, dk);
@@ -107,7 +75,7 @@ double evidence_at(const Stream& stream, const Vec& log_levels) {
 }
 
 TEST_CASE("A fit is the maximum of the layer's evidence, and its errors the curvature") {
-  const Stream stream = drawn({0.4, 0.02, 1.5}, Regime::full, 5);
+  const DecayingStream stream = drawn({0.4, 0.02, 1.5}, Regime::full, 5);
   const auto fit = fit_noise<Full>(stream.view());
   const Vec best = (Vec(3) << std::log(fit.levels.observation_noise),
                     std::log(fit.levels.process_noise), std::log(fit.levels.prior_variance))
@@ -139,7 +107,7 @@ TEST_CASE("A fit is the maximum of the layer's evidence, and its errors the curv
 }
 
 TEST_CASE("Write strengths stand for their noises") {
-  Stream stream = drawn({1, 0, 2}, Regime::reset, 6);
+  DecayingStream stream = drawn({1, 0, 2}, Regime::reset, 6);
   auto x = stream.view();
   x.observation_noise = {};
   const Vec strength = Vec::LinSpaced(length, 0, 1);  // the ends are behind the clamps
@@ -195,3 +163,4 @@ TEST_CASE("Streams without decay or noise are read, and bad ones refused") {
 }
 
 }  // namespace
+}  // namespace dynamics_test

@@ -39,28 +39,55 @@ struct Readout {
   double initial = 0, variance = 0;
 };
 
+/// A constant field for T tokens.
+inline Matrix constant(Index T, double value) { return Matrix::Constant(T, 1, value); }
+
+using Fields = seqbayes::Fields<Matrix>;
+
+/// What T tokens say of a rule; the gain is that of unit keys.
+inline Fields fields(const FilterRule<double>& rule, Index T) {
+  Fields x;
+  x.log_decay = constant(T, std::log(rule.decay));
+  x.process_noise = constant(T, rule.process_noise);
+  x.observation_noise = constant(T, rule.observation_noise);
+  return x;
+}
+inline Fields fields(const ResetRule<double>& rule, Index T) {
+  Fields x;
+  x.log_decay = constant(T, std::log(rule.decay));
+  x.write_strength = constant(T, rule.gain);
+  return x;
+}
+inline Fields fields(const AttentionRule<double>& rule, Index T) {
+  Fields x;
+  x.log_decay = constant(T, std::log(rule.decay));
+  return x;
+}
+
+inline seqbayes::Sequence<double> view(const Fields& fields) {
+  seqbayes::Sequence<double> x;
+  seqbayes::for_each_field([](auto, auto, const auto& owner, auto& view) { view = owner; }, fields,
+                           x);
+  return x;
+}
+
 /// Writes one-hot values with the T rows of `key` and reads the last memory at `query`. Value
 /// channel T starts as the query itself.
 template <class Layer>
-Readout read(const typename Layer::Options& options, const Matrix& key, const Vector& query,
-             const seqbayes::Sequence<double>& fields) {
+Readout read(typename Layer::Options options, const Matrix& key, const Vector& query, Fields x) {
   const Index T = key.rows();
-  typename Layer::Options sized = options;
-  sized.key_dim = key.cols();
-  sized.value_dim = T + 1;
-  const Layer layer(sized);
+  options.key_dim = key.cols();
+  options.value_dim = T + 1;
+  const Layer layer(options);
   auto state = layer.initial_state();
   state.mean.col(T) = query / query.squaredNorm();
-  Matrix value = Matrix::Zero(T, T + 1), queries = query.transpose().replicate(T, 1);
-  value.leftCols(T).setIdentity();
-  seqbayes::Sequence<double> x = fields;
-  x.query = queries;
+  x.query = query.transpose().replicate(T, 1);
   x.key = key;
-  x.value = value;
+  x.value = Matrix::Identity(T, T + 1);
   Readout readout;
   seqbayes::Vector<double> last;
   for (Index t = 0; t < T; ++t) {
-    const auto out = layer.step(state, x.token(t));
+    const auto out = layer.step(state, view(x).token(t));
     last = out.mean;
     if constexpr (requires { out.variance; }) readout.variance = out.variance;
   }
@@ -69,41 +96,23 @@ Readout read(const typename Layer::Options& options, const Matrix& key, const Ve
   return readout;
 }
 
-/// A constant field for T tokens.
-inline Matrix constant(Index T, double value) { return Matrix::Constant(T, 1, value); }
-
 /// The Bayesian Layer; `inflation` is its covariance's own log decay, T x 1.
 inline Readout read(const FilterRule<double>& rule, const Matrix& key, const Vector& query,
                     const Matrix& inflation = {}) {
-  const Index T = key.rows();
-  const Matrix g = constant(T, std::log(rule.decay)), w = constant(T, rule.process_noise),
-               r = constant(T, rule.observation_noise);
-  seqbayes::Sequence<double> x;
-  x.log_decay = g;
-  x.process_noise = w;
-  x.observation_noise = r;
-  if (inflation.size() > 0) x.covariance_log_decay = inflation;
-  using Layer = seqbayes::BayesianLayer<double>;
-  typename Layer::Options options;
-  options.prior_variance = rule.prior_variance;
-  return read<Layer>(options, key, query, x);
+  Fields x = fields(rule, key.rows());
+  x.covariance_log_decay = inflation;
+  return read<seqbayes::BayesianLayer<double>>({.prior_variance = rule.prior_variance}, key, query,
+                                               x);
 }
 
-/// Gated DeltaNet; `rule.gain` is that of unit keys.
+/// Gated DeltaNet.
 inline Readout read(const ResetRule<double>& rule, const Matrix& key, const Vector& query) {
-  const Matrix g = constant(key.rows(), std::log(rule.decay)), b = constant(key.rows(), rule.gain);
-  seqbayes::Sequence<double> x;
-  x.log_decay = g;
-  x.write_strength = b;
-  return read<seqbayes::GatedDeltaNet<double>>({}, key, query, x);
+  return read<seqbayes::GatedDeltaNet<double>>({}, key, query, fields(rule, key.rows()));
 }
 
 /// SSD.
 inline Readout read(const AttentionRule<double>& rule, const Matrix& key, const Vector& query) {
-  const Matrix g = constant(key.rows(), std::log(rule.decay));
-  seqbayes::Sequence<double> x;
-  x.log_decay = g;
-  return read<seqbayes::Ssd<double>>({}, key, query, x);
+  return read<seqbayes::Ssd<double>>({}, key, query, fields(rule, key.rows()));
 }
 
 /// n rows of a unit key.
