@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <type_traits>
 #include <utility>
 
 #include <laws/stream.hpp>
@@ -50,43 +51,37 @@ struct Recipe {
 namespace detail {
 
 template <class Model>
-constexpr Design design_of = Design::regression;
-template <>
-inline constexpr Design design_of<seqbayes::LatentInput> = Design::latent_input;
-template <>
-inline constexpr Design design_of<seqbayes::SeparateEraseKey> = Design::separate_erase_key;
-template <>
-inline constexpr Design design_of<seqbayes::GatedErase> = Design::gated_erase;
-template <>
-inline constexpr Design design_of<seqbayes::DiagonalPlusLowRank> = Design::diagonal_plus_low_rank;
-template <>
-inline constexpr Design design_of<seqbayes::GatedRemoval> = Design::gated_removal;
+constexpr Design design_of() {
+  if (std::is_same_v<Model, seqbayes::LatentInput>) return Design::latent_input;
+  if (std::is_same_v<Model, seqbayes::SeparateEraseKey>) return Design::separate_erase_key;
+  if (std::is_same_v<Model, seqbayes::GatedErase>) return Design::gated_erase;
+  if (std::is_same_v<Model, seqbayes::DiagonalPlusLowRank>) return Design::diagonal_plus_low_rank;
+  if (std::is_same_v<Model, seqbayes::GatedRemoval>) return Design::gated_removal;
+  return Design::regression;
+}
 
 template <class Policy>
-constexpr Kept kept_of = Kept::nothing;
-template <>
-inline constexpr Kept kept_of<seqbayes::ResetCovariance> = Kept::reset;
-template <>
-inline constexpr Kept kept_of<seqbayes::PreconditionedReset> = Kept::preconditioned;
-template <>
-inline constexpr Kept kept_of<seqbayes::IsotropicCovariance> = Kept::isotropic;
-template <>
-inline constexpr Kept kept_of<seqbayes::DiagonalCovariance> = Kept::diagonal;
-template <>
-inline constexpr Kept kept_of<seqbayes::FullCovariance> = Kept::full;
+constexpr Kept kept_of() {
+  if (std::is_same_v<Policy, seqbayes::ResetCovariance>) return Kept::reset;
+  if (std::is_same_v<Policy, seqbayes::PreconditionedReset>) return Kept::preconditioned;
+  if (std::is_same_v<Policy, seqbayes::IsotropicCovariance>) return Kept::isotropic;
+  if (std::is_same_v<Policy, seqbayes::DiagonalCovariance>) return Kept::diagonal;
+  if (std::is_same_v<Policy, seqbayes::FullCovariance>) return Kept::full;
+  return Kept::nothing;
+}
 
 template <class Policy>
-constexpr Decay decay_of = Decay::field;
-template <>
-inline constexpr Decay decay_of<seqbayes::NoDecay> = Decay::none;
-template <>
-inline constexpr Decay decay_of<seqbayes::ConstantDecay> = Decay::constant;
+constexpr Decay decay_of() {
+  if (std::is_same_v<Policy, seqbayes::NoDecay>) return Decay::none;
+  if (std::is_same_v<Policy, seqbayes::ConstantDecay>) return Decay::constant;
+  return Decay::field;
+}
 
 template <class Layer>
 struct RecipeOf;
 template <class S, int Dk, int Dv, class Model, class D, class Covariance>
 struct RecipeOf<seqbayes::Layer<S, Dk, Dv, Model, D, Covariance>> {
-  static constexpr Recipe value{design_of<Model>, decay_of<D>, kept_of<Covariance>, 1};
+  static constexpr Recipe value{design_of<Model>(), decay_of<D>(), kept_of<Covariance>(), 1};
 };
 template <class Base, int Dk, int Dv, int Writes>
 struct RecipeOf<seqbayes::SeveralWrites<Base, Dk, Dv, Writes>> {
