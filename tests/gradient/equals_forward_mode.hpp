@@ -41,9 +41,7 @@ void gradients_equal_forward_mode(double bound = double_bound) {
   for (const Hardship& hard : hardships()) {
     for (const bool narrow : {false, true}) {
       INFO(describe(layer) << ", " << hard.name << (narrow ? ", narrow" : ""));
-      Draw draw(89);
-      auto stream = draw_stream(layer.inputs(), 7, 91, narrow);
-      hard.apply(stream.fields, layer.inputs(), draw);
+      auto stream = draw_hard_stream(hard, 89, layer.inputs(), 7, 91, narrow);
       avoid_kink(stream.fields);
       const auto start = some_state(layer);
       const Loss<L> loss = draw_loss(layer, 7);

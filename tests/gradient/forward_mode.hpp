@@ -16,19 +16,6 @@ using seqbayes::Cotangent;
 using seqbayes::Gradient;
 using Jet = ceres::Jet<long double, 1>;
 
-/// The same layer of another scalar.
-template <class L, class S>
-struct Rebind;
-template <class From, int Dk, int Dv, class Model, class D, class Covariance, class S>
-struct Rebind<seqbayes::Layer<From, Dk, Dv, Model, D, Covariance>, S> {
-  using type = seqbayes::Layer<S, Dk, Dv, Model, D, Covariance>;
-};
-
-template <class Base, int Dk, int Dv, int Writes, class S>
-struct Rebind<seqbayes::SeveralWrites<Base, Dk, Dv, Writes>, S> {
-  using type = seqbayes::SeveralWrites<typename Rebind<Base, S>::type, Dk, Dv, Writes>;
-};
-
 /// Calls f(entry, transposed entry) for each entry of a state, or each pair in the lower triangle
 /// of a full covariance, which are the same entry otherwise.
 template <class State, class F>
@@ -97,7 +84,7 @@ void look_at(CotangentOwner<typename L::Scalar, L>& owner, const Loss<L>& loss) 
 /// All that a run reads, in dual numbers.
 template <class L>
 struct DualRun {
-  using Dual = typename Rebind<L, Jet>::type;
+  using Dual = Rebind<L, Jet>;
   typename Dual::Options options;
   typename Dual::State start;
   Stream<Jet> x;

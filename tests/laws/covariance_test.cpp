@@ -32,9 +32,7 @@ void on_hard_streams(const Law& law) {
     const auto layer = make<Layer>(Setup<double>{key_dim, value_dim});
     for (const Hardship& hard : hardships()) {
       INFO(describe(layer) << ", " << hard.name);
-      Draw draw(23);
-      auto stream = draw_stream(layer.inputs(), 79, 25, key_dim == 9);
-      hard.apply(stream.fields, layer.inputs(), draw);
+      const auto stream = draw_hard_stream(hard, 23, layer.inputs(), 79, 25, key_dim == 9);
       for (const Execution how : {Execution::sequential(), Execution(), Execution::chunked(5)}) {
         law(layer, stream, how);
       }

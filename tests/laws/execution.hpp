@@ -44,11 +44,7 @@ Run<Real> run_parts(const Layer& layer, typename Layer::State& state,
 
 template <class Layer>
 void check_forms(const Layer& layer, const Setup<double>& setup, const Stream<double>& stream) {
-  using Scalar = typename Layer::Scalar;
-  const auto x = stream.template as<Scalar>();
-  const auto start = some_state(layer);
-  const auto want = reference_for(layer, setup, start, stream);
-  const Bounds bounds = rounding_bounds(want, rounding_unit<Scalar>());
+  const auto [x, start, want, bounds] = trial(layer, setup, stream);
   auto state = start;
   const Run<Real> by_step = run_steps(layer, state, x.view());
   state = start;
@@ -57,9 +53,9 @@ void check_forms(const Layer& layer, const Setup<double>& setup, const Stream<do
   for (const Execution how : all_forms()) {
     INFO("chunk " << how.chunk() << ", " << stream.length() << " tokens");
     state = start;
-    check_close(run(layer, state, x.view(), how), want.run, bounds);
+    check_close(run(layer, state, x.view(), how), want, bounds);
     state = start;
-    Run<Real> mean_alone = want.run;
+    Run<Real> mean_alone = want;
     mean_alone.variance.resize(0, 0);
     check_close(run_mean(layer, state, x.view(), how), mean_alone, bounds);
   }
@@ -67,16 +63,12 @@ void check_forms(const Layer& layer, const Setup<double>& setup, const Stream<do
 
 template <class Layer>
 void check_cuts(const Layer& layer, const Setup<double>& setup, const Stream<double>& stream) {
-  using Scalar = typename Layer::Scalar;
-  const auto x = stream.template as<Scalar>();
-  const auto start = some_state(layer);
-  const auto want = reference_for(layer, setup, start, stream);
-  const Bounds bounds = rounding_bounds(want, rounding_unit<Scalar>());
+  const auto [x, start, want, bounds] = trial(layer, setup, stream);
   for (const Index cut : {Index(0), Index(1), Index(7), Index(64), x.length() - 1, x.length()}) {
     INFO("cut before token " << cut);
     for (const Execution how : {Execution(), Execution::chunked(5), Execution::chunked(64)}) {
       auto state = start;
-      check_close(run_parts(layer, state, x.view(), cut, how), want.run, bounds);
+      check_close(run_parts(layer, state, x.view(), cut, how), want, bounds);
     }
     auto state = start;
     const Run<Real> parts = run_parts(layer, state, x.view(), cut, Execution::sequential());
@@ -95,9 +87,7 @@ void forms_equal_the_reference() {
     const auto layer = make<Layer>(setup);
     for (const Hardship& hard : hardships()) {
       INFO(describe(layer) << ", " << hard.name);
-      Draw draw(13);
-      auto stream = draw_stream(layer.inputs(), 83, 5, key_dim == 16);
-      hard.apply(stream.fields, layer.inputs(), draw);
+      const auto stream = draw_hard_stream(hard, 13, layer.inputs(), 83, 5, key_dim == 16);
       check_forms(layer, setup, stream);
     }
   }
@@ -115,9 +105,7 @@ void forms_equal_the_reference_at_any_width() {
         continue;
       }
       INFO(describe(layer) << ", " << hard.name);
-      Draw draw(17);
-      auto stream = draw_stream(layer.inputs(), 131, 9);
-      hard.apply(stream.fields, layer.inputs(), draw);
+      const auto stream = draw_hard_stream(hard, 17, layer.inputs(), 131, 9);
       check_forms(layer, setup, stream);
     }
   }
@@ -136,9 +124,7 @@ void sequences_may_be_cut_anywhere() {
     for (const Hardship& hard : hardships()) {
       if (hard.name != "as drawn" && hard.name != "decay of any size") continue;
       INFO(describe(layer) << ", " << hard.name);
-      Draw draw(19);
-      auto stream = draw_stream(layer.inputs(), 131, 21);
-      hard.apply(stream.fields, layer.inputs(), draw);
+      const auto stream = draw_hard_stream(hard, 19, layer.inputs(), 131, 21);
       check_cuts(layer, setup, stream);
     }
   }

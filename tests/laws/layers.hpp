@@ -10,6 +10,25 @@ namespace laws {
 template <class... Lists>
 using Join = decltype(std::tuple_cat(std::declval<Lists>()...));
 
+namespace detail {
+
+template <class Layer, class S>
+struct RebindOf;
+template <class From, int Dk, int Dv, class Model, class D, class Covariance, class S>
+struct RebindOf<seqbayes::Layer<From, Dk, Dv, Model, D, Covariance>, S> {
+  using type = seqbayes::Layer<S, Dk, Dv, Model, D, Covariance>;
+};
+template <class Base, int Dk, int Dv, int Writes, class S>
+struct RebindOf<seqbayes::SeveralWrites<Base, Dk, Dv, Writes>, S> {
+  using type = seqbayes::SeveralWrites<typename RebindOf<Base, S>::type, Dk, Dv, Writes>;
+};
+
+}  // namespace detail
+
+/// The same layer of another scalar.
+template <class Layer, class S>
+using Rebind = typename detail::RebindOf<Layer, S>::type;
+
 /// LatentInput that also carries its covariance: a filter with the mean of the latent-input layers.
 template <class S, int Dk, int Dv, class Decay>
 using LatentFilter =

@@ -69,6 +69,24 @@ inline Bounds rounding_bounds(const Reference<Real>& want, double unit) {
           relative * (1 + scale.evidence), relative * memory, relative * scale.covariance};
 }
 
+/// A stream as the layer reads it, a state to start from, and what the reference says of them.
+template <class Layer>
+struct Trial {
+  Stream<typename Layer::Scalar> x;
+  typename Layer::State start;
+  Run<Real> want;
+  Bounds bounds;
+};
+
+template <class Layer>
+Trial<Layer> trial(const Layer& layer, const Setup<double>& setup, const Stream<double>& stream,
+                   double unit = rounding_unit<typename Layer::Scalar>()) {
+  const auto start = some_state(layer);
+  const auto want = reference_for(layer, setup, start, stream);
+  return {stream.template as<typename Layer::Scalar>(), start, want.run,
+          rounding_bounds(want, unit)};
+}
+
 inline double largest_difference(const Matrix<Real>& a, const Matrix<Real>& b) {
   double largest = 0;
   for (Index i = 0; i < a.size(); ++i) {
@@ -77,6 +95,10 @@ inline double largest_difference(const Matrix<Real>& a, const Matrix<Real>& b) {
     if (std::isnan(largest)) return largest;
   }
   return largest;
+}
+
+inline double relative_difference(const Matrix<Real>& a, const Matrix<Real>& b) {
+  return b.size() == 0 ? 0 : largest_difference(a, b) / double(b.cwiseAbs().maxCoeff());
 }
 
 /// What is wrong with a part of a run, in words; nothing if it is within its bound.

@@ -18,18 +18,13 @@ void scalar_agrees_with_the_reference() {
       std::max(rounding_unit<Scalar>(), double(std::numeric_limits<Real>::epsilon()));
   for (const Hardship& hard : hardships()) {
     INFO(describe(layer) << ", " << hard.name);
-    Draw draw(73);
-    auto stream = draw_stream(layer.inputs(), 29, 75);
-    hard.apply(stream.fields, layer.inputs(), draw);
-    const auto x = stream.template as<Scalar>();
-    const auto start = some_state(layer);
-    const auto want = reference_for(layer, setup, start, stream);
-    const Bounds bounds = rounding_bounds(want, unit);
+    const auto stream = draw_hard_stream(hard, 73, layer.inputs(), 29, 75);
+    const auto [x, start, want, bounds] = trial(layer, setup, stream, unit);
     auto state = start;
-    check_close(run_steps(layer, state, x.view()), want.run, bounds);
+    check_close(run_steps(layer, state, x.view()), want, bounds);
     for (const Execution how : {Execution(), Execution::chunked(5)}) {
       state = start;
-      check_close(run(layer, state, x.view(), how), want.run, bounds);
+      check_close(run(layer, state, x.view(), how), want, bounds);
     }
   }
 }

@@ -111,6 +111,16 @@ inline Stream<double> draw_stream(const InputWidths& inputs, Index length, std::
   return stream;
 }
 
+/// The same for a long run: hardly anything decays or drifts.
+inline Stream<double> draw_slow_stream(const InputWidths& inputs, Index length,
+                                       std::uint64_t seed) {
+  auto stream = draw_stream(inputs, length, seed);
+  Draw draw(seed + 2);
+  draw_uniform(stream.fields.log_decay, draw, -0.01, 0);
+  draw_uniform(stream.fields.process_noise, draw, 0, 0.01);
+  return stream;
+}
+
 /// A way in which inputs of real models are harder than random ones.
 struct Hardship {
   std::string_view name;
@@ -188,6 +198,16 @@ inline const std::vector<Hardship>& hardships() {
        }},
   };
   return all;
+}
+
+/// `draw_stream`, with a hardship that has a seed of its own.
+inline Stream<double> draw_hard_stream(const Hardship& hard, std::uint64_t hard_seed,
+                                       const InputWidths& inputs, Index length, std::uint64_t seed,
+                                       bool narrow = false) {
+  Draw draw(hard_seed);
+  auto stream = draw_stream(inputs, length, seed, narrow);
+  hard.apply(stream.fields, inputs, draw);
+  return stream;
 }
 
 }  // namespace laws
