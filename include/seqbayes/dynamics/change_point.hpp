@@ -22,6 +22,14 @@ OldAndNew<Scalar> follow(const Retrieval<Scalar>& before, const Retrieval<Scalar
   return {after.initial_weight * before.total_weight, after.total_weight};
 }
 
+/// A filter: the second phase starts from the variance that it claims after the first.
+template <class Rule>
+auto after_change_of_filter(const Rule& rule, Count n, Count m) {
+  Rule later = rule;
+  later.prior_variance = claimed_variance(rule, n);
+  return follow(after_writes(rule, n), after_writes(later, m));
+}
+
 }  // namespace detail
 
 /// R5.1 to R5.3: the filter. The second phase is R1.2 from the variance p_n. Without process noise
@@ -30,9 +38,7 @@ OldAndNew<Scalar> follow(const Retrieval<Scalar>& before, const Retrieval<Scalar
 /// alpha^-2 a step. With process noise f -> 1 - (1 - a*)^m for large n.
 template <class Scalar>
 OldAndNew<Scalar> after_change(const FilterRule<Scalar>& rule, Count n, Count m) {
-  FilterRule<Scalar> later = rule;
-  later.prior_variance = claimed_variance(rule, n);
-  return detail::follow(after_writes(rule, n), after_writes(later, m));
+  return detail::after_change_of_filter(rule, n, m);
 }
 
 /// R5.5: a reset layer, whatever n: without decay f = 1 - (1 - b)^m.
@@ -74,9 +80,7 @@ Scalar claimed_variance(const InflationRule<Scalar>& rule, Count n) {
 /// R5.4: f = G_m(mu) / (G_(n+m)(mu) + lambda mu^(n+m)).
 template <class Scalar>
 OldAndNew<Scalar> after_change(const InflationRule<Scalar>& rule, Count n, Count m) {
-  InflationRule<Scalar> later = rule;
-  later.prior_variance = claimed_variance(rule, n);
-  return detail::follow(after_writes(rule, n), after_writes(later, m));
+  return detail::after_change_of_filter(rule, n, m);
 }
 
 /// R5.2, R5.5: the writes until half the answer is new, ln 2 / -ln(1 - b), for a constant gain
