@@ -52,23 +52,6 @@ Forgetting<Scalar> after_distractors(const AttentionRule<Scalar>& rule,
           missing * missing * target.value * target.value + noise / (divisor * divisor)};
 }
 
-/// How a random write of a reset layer in key width d contracts, on average, the second moment of
-/// the memory: its trace by gamma_T, what differs from isotropy by gamma_x (R3.3, R3.4).
-template <class Scalar>
-struct RandomContraction {
-  Scalar trace;     ///< gamma_T = alpha^2 (1 - b (2 - b) / d)
-  Scalar deviator;  ///< gamma_x = alpha^2 (1 - 2 b / d + 2 b^2 / (d (d + 2)))
-  Scalar gap;       ///< gamma_T - gamma_x = alpha^2 b^2 / (d + 2)
-
-  RandomContraction(const ResetRule<Scalar>& rule, const Scalar& dim) {
-    const Scalar one(1), two(2), square = rule.decay * rule.decay;
-    const Scalar& b = rule.gain;
-    trace = square * (one - b * (two - b) / dim);
-    deviator = square * (one - two * b / dim + two * b * b / (dim * (dim + two)));
-    gap = square * b * b / (dim + two);
-  }
-};
-
 /// R3.3, R3.4: a reset layer in key width `dim` >= 1; exact for isotropic keys.
 /// R = S_n_a [alpha (1 - b / d)]^m: exponential forgetting.
 template <class Scalar>

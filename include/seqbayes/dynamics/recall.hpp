@@ -10,8 +10,8 @@
 
 #include <cmath>
 
-#include <seqbayes/dynamics/geometric.hpp>
 #include <seqbayes/dynamics/marchenko_pastur.hpp>
+#include <seqbayes/dynamics/rules.hpp>
 
 namespace seqbayes::dynamics {
 
@@ -113,18 +113,17 @@ Recall<Scalar> reset_recall(const Scalar& gain, const Load<Scalar>& load) {
   const Scalar& x = load.items_per_dim;
   const Scalar& inverse_d = load.inverse_dim;
   const Scalar lost = gain * (two - gain), gain2 = gain * gain;
-  // Of the memory's mean square a write leaves gamma_T = 1 - b (2 - b) / d, of its excess along the
-  // item's key gamma_x = gamma_T - b^2 / (d + 2) (R3.3).
-  const Scalar left = one - lost * inverse_d;
+  // Of the memory's mean square a write leaves gamma_T, of its excess along the item's key gamma_x.
+  const auto write = RandomContraction<Scalar>::at_inverse_dim({gain}, inverse_d);
   const Scalar after_all = detail::decayed(Scalar(lost * x), Scalar(lost * inverse_d));
-  const Scalar rate = gain2 / ((one + two * inverse_d) * left);
+  const Scalar rate = write.total_gap / write.trace;  // d (1 - gamma_x / gamma_T)
   const auto mean_over = [&](const Scalar& a) {
     return detail::MeanDecay<Scalar>(Scalar(a * x), Scalar(a * inverse_d));
   };
   const detail::MeanDecay<Scalar> excess = mean_over(rate);
   const Scalar crosstalk = gain2 * x * mean_over(lost).kept;
   // R6.3's sum with its terms of order 1 collected in (1 - b)^2, so that nothing cancels at b = 1.
-  const Scalar own2 = gain2 * after_all * inverse_d * excess.kept / left;
+  const Scalar own2 = gain2 * after_all * inverse_d * excess.kept / write.trace;
   const detail::MeanDecay<Scalar> mean = mean_over(gain);
   return {(one - gain) * (one - gain) * (one + crosstalk - own2) + two * gain * mean.loss -
               gain2 * after_all * excess.loss,
@@ -137,11 +136,11 @@ template <class Scalar>
 Recall<Scalar> reset_recall_at(Count age, const Scalar& gain, Count items, Count dim) {
   const Scalar one(1), two(2), inverse_d = one / Scalar(static_cast<double>(dim));
   const Scalar gain2 = gain * gain;
-  const Scalar left = one - gain * (two - gain) * inverse_d;
-  const Scalar excess = left - gain2 * inverse_d / (one + two * inverse_d);
+  const auto write = RandomContraction<Scalar>::at_inverse_dim({gain}, inverse_d);
   const Scalar own = gain * power(Scalar(one - gain * inverse_d), age);
-  return {one + gain2 * inverse_d * geometric_sum(left, items) +
-              gain2 * (one - inverse_d) * power(excess, age) * power(left, items - 1 - age) -
+  return {one + gain2 * inverse_d * geometric_sum(write.trace, items) +
+              gain2 * (one - inverse_d) * power(write.deviator, age) *
+                  power(write.trace, items - 1 - age) -
               two * own,
           own};
 }

@@ -1,5 +1,6 @@
 /// @file
-/// Write rules of which the dynamics are known, and the steady state of the filter.
+/// Write rules of which the dynamics are known, how random writes of a reset layer contract, and
+/// the steady state of the filter.
 #pragma once
 
 #include <cmath>
@@ -31,6 +32,35 @@ struct ResetRule {
 template <class Scalar>
 struct AttentionRule {
   Scalar decay{1};  ///< alpha in [0, 1], a write.
+};
+
+/// How a random write of a reset layer in key width d contracts, on average, the second moment of
+/// the memory: its trace by gamma_T, what differs from isotropy by gamma_x (R3.3, R3.4).
+template <class Scalar>
+struct RandomContraction {
+  Scalar trace;      ///< gamma_T = alpha^2 (1 - b (2 - b) / d)
+  Scalar deviator;   ///< gamma_x = alpha^2 (1 - 2 b / d + 2 b^2 / (d (d + 2)))
+  Scalar gap;        ///< gamma_T - gamma_x = alpha^2 b^2 / (d + 2)
+  Scalar total_gap;  ///< d gap, which is alpha^2 b^2 as d -> infinity.
+
+  RandomContraction(const ResetRule<Scalar>& rule, const Scalar& dim)
+      : RandomContraction(at_inverse_dim(rule, Scalar(Scalar(1) / dim))) {}
+
+  /// By 1 / d; 0 is the limit.
+  static RandomContraction at_inverse_dim(const ResetRule<Scalar>& rule,
+                                          const Scalar& inverse_dim) {
+    const Scalar one(1), two(2), square = rule.decay * rule.decay;
+    const Scalar& b = rule.gain;
+    RandomContraction contraction;
+    contraction.trace = square * (one - b * (two - b) * inverse_dim);
+    contraction.total_gap = square * b * b / (one + two * inverse_dim);
+    contraction.gap = contraction.total_gap * inverse_dim;
+    contraction.deviator = contraction.trace - contraction.gap;
+    return contraction;
+  }
+
+ private:
+  RandomContraction() = default;
 };
 
 /// Where the variance of one key written at every step settles (R1.2, R1.3).
