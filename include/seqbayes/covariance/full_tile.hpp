@@ -17,21 +17,16 @@
 #include <cmath>
 
 #include <seqbayes/covariance/full.hpp>
-#include <seqbayes/memory/tile.hpp>
+#include <seqbayes/covariance/full_blocks.hpp>
 
 namespace seqbayes::detail {
 
 template <class Scalar>
 struct FullTile {
-  Buffer<Scalar> blocks;          ///< P, block by block of `sweep_lanes` columns.
-  Buffer<Scalar> noise;           ///< Delta, Dk.
-  Buffer<Scalar> decays;          ///< a_t of a group's tokens, Dk each.
-  Buffer<Scalar> products;        ///< A_t of a group's tokens, Dk each.
-  Buffer<Scalar> probes;          ///< A_t k_t of a group's tokens, then A_t q_t; Dk each.
-  Buffer<Scalar> scales;          ///< A_G of the group to update with; padded.
-  Buffer<Scalar> updates;         ///< c_s of a group's tokens; padded rows.
-  Buffer<Scalar> signed_updates;  ///< sign_s c_s; padded rows.
-  Buffer<Scalar> reads;           ///< P_0 times the probes; padded rows.
+  FullBuffers<Scalar> blocks;  ///< P; rows c_s, lanes sign_s c_s, probes A_t k_t, then A_t q_t.
+  Buffer<Scalar> noise;        ///< Delta, Dk.
+  Buffer<Scalar> decays;       ///< a_t of a group's tokens, Dk each.
+  Buffer<Scalar> products;     ///< A_t of a group's tokens, Dk each.
 };
 
 /// Gains, innovation variances and (if asked) retrieval variances of consecutive tokens. `uniform`:
@@ -39,25 +34,19 @@ struct FullTile {
 template <class Scalar, int Dk, bool variances, bool uniform>
 class FullGains {
   static constexpr int G = sweep_tokens;
-  static constexpr int N = sweep_lanes<Scalar>;
   static constexpr std::size_t R = variances ? 2 * G : G;
-  using Row = Eigen::Map<Eigen::Array<Scalar, Dk, 1>>;
-  using ConstRow = Eigen::Map<const Eigen::Array<Scalar, Dk, 1>>;
+  using Blocks = FullBlocks<Scalar, Dk, uniform>;
+  using Row = typename Blocks::Row;
+  using ConstRow = typename Blocks::ConstRow;
   /// A decay: one number if uniform.
   using Factor = std::conditional_t<uniform, Scalar, ConstRow>;
 
  public:
   FullGains(FullTile<Scalar>& tile, Index key_dim)
-      : tile_(tile), dk_(key_dim), padded_((key_dim + N - 1) / N * N) {
-    tile.blocks.reserve(dk_ * padded_);
+      : tile_(tile), dk_(key_dim), blocks_(tile.blocks, key_dim, G, R) {
     Row(tile.noise.reserve(dk_), dk_).setZero();
     tile.decays.reserve(G * dk_);
     tile.products.reserve(G * dk_);
-    tile.probes.reserve(2 * G * dk_);
-    std::fill_n(tile.scales.reserve(padded_), padded_, Scalar(1));
-    std::fill_n(tile.updates.reserve(G * padded_), G * padded_, Scalar(0));
-    std::fill_n(tile.signed_updates.reserve(G * padded_), G * padded_, Scalar(0));
-    tile.reads.reserve(2 * G * padded_);
   }
 
   /// Runs tokens `first` to `first + count - 1` of `x` from and to `covariance` (Dk x Dk).
@@ -66,13 +55,9 @@ class FullGains {
   template <class Stored, class DecayOf>
   void run(Stored& covariance, const Sequence<Scalar>& x, Index first, Index count,
            const DecayOf& decay_of, Scalar* gain, Scalar* innovation_variance, Scalar* variance) {
-    for (Index b = 0; b < padded_; b += N) {
-      load_block<N>(block(b), covariance.data(), dk_, dk_, b, std::min<Index>(N, dk_ - b));
-    }
-    scale_ = Scalar(1);
-    for (int s = 0; s < G; ++s) update(s).setZero();
+    blocks_.load(covariance.data());
     prepare(x, first, count, 0, decay_of);
-    sweep_all(false);
+    blocks_.template sweep<G, R>(false);
     for (Index t = 0; t < count; t += G) {
       for (int j = 0; j < G; ++j) {
         if (t + j < count) {
@@ -81,27 +66,23 @@ class FullGains {
           update(j).setZero();
         }
       }
-      const bool scaled = scale_updates();
+      const bool scaled = blocks_.decay(product(G - 1));
+      load_updates();
       prepare(x, first, count, t + G, decay_of);
-      sweep_all(scaled);
+      blocks_.template sweep<G, R>(scaled);
     }
-    for (Index b = 0; b < padded_; b += N) {
-      Scalar* columns = block(b);
-      for (Index i = 0; i < dk_; ++i) lanes<Scalar, N>(columns + i * N) *= scale_;
-      store_block<N>(columns, covariance.data(), dk_, dk_, b, std::min<Index>(N, dk_ - b));
-    }
+    blocks_.store(covariance.data());
     sized<Dk, Dk>(covariance).diagonal().array() += noise();
     noise().setZero();
   }
 
  private:
-  Scalar* block(Index first_column) { return tile_.blocks.data() + first_column * dk_; }
   Row noise() { return Row(tile_.noise.data(), dk_); }
   Row decay_row(int j) { return Row(tile_.decays.data() + j * dk_, dk_); }
   Row product_row(int j) { return Row(tile_.products.data() + j * dk_, dk_); }
-  Row probe(int j) { return Row(tile_.probes.data() + j * dk_, dk_); }
-  Row update(int s) { return Row(tile_.updates.data() + s * padded_, dk_); }
-  ConstRow read(int j) { return ConstRow(tile_.reads.data() + j * padded_, dk_); }
+  Row probe(int j) { return blocks_.probe(j); }
+  Row update(int s) { return blocks_.row(s); }
+  ConstRow read(int j) const { return blocks_.read(j); }
 
   Factor decay(int j) const {
     if constexpr (uniform) {
@@ -156,7 +137,7 @@ class FullGains {
     noise() *= a * a;
     add_field<Dk>(noise().matrix(), x.process_noise.row(first + t + j));
 
-    z = (product(j) * scale_) * read(j) + noise() * k;
+    z = (product(j) * blocks_.scale()) * read(j) + noise() * k;
     for (int s = 0; s < j; ++s) {
       update(s) *= a;
       z += update(s) * (sign_[s] * (update(s) * k).sum());
@@ -177,7 +158,8 @@ class FullGains {
     }
     if constexpr (variances) {
       const ConstRow q(x.query.row(first + t + j).data(), dk_);
-      Scalar v = scale_ * (probe(G + j) * read(G + j)).sum() + (noise() * q.square()).sum();
+      Scalar v =
+          blocks_.scale() * (probe(G + j) * read(G + j)).sum() + (noise() * q.square()).sum();
       for (int s = 0; s <= j; ++s) {
         const Scalar c = (update(s) * q).sum();
         v += sign_[s] * c * c;
@@ -186,59 +168,18 @@ class FullGains {
     }
   }
 
-  /// Brings the group's updates to the frame of the block; says whether the sweep has to scale the
-  /// block.
-  bool scale_updates() {
-    if constexpr (!uniform) {
-      Row(tile_.scales.data(), dk_) = product(G - 1);
-      return true;
-    } else {
-      scale_ *= product_[G - 1] * product_[G - 1];
-      constexpr Scalar least = least_lazy_decay<Scalar>;
-      if (scale_ < least || scale_ > 1 / least) {  // a covariance may grow, too
-        block_scale_ = scale_;
-        scale_ = Scalar(1);
-        return true;
-      }
-      const Scalar inverse = Scalar(1) / std::sqrt(scale_);
-      if (scale_ != Scalar(1)) {
-        for (int s = 0; s < G; ++s) update(s) *= inverse;
-      }
-      return false;
-    }
-  }
-
-  /// Updates P_0 with the group just solved and reads it for the group just prepared.
-  void sweep_all(bool scaled) {
+  /// Brings the group's updates to the frame of the blocks.
+  void load_updates() {
+    const Scalar inverse = Scalar(1) / std::sqrt(blocks_.scale());
     for (int s = 0; s < G; ++s) {
-      Row(tile_.signed_updates.data() + s * padded_, dk_) = update(s) * sign_[s];
-    }
-    if (scaled) {
-      sweep_blocks<uniform ? Scaling::rows : Scaling::rows_and_columns>();
-    } else {
-      sweep_blocks<Scaling::none>();
-    }
-  }
-
-  template <Scaling scaling>
-  void sweep_blocks() {
-    std::array<const Scalar*, G> w;
-    for (int s = 0; s < G; ++s) w[static_cast<std::size_t>(s)] = update(s).data();
-    std::array<const Scalar*, R> e;
-    for (std::size_t j = 0; j < R; ++j) e[j] = probe(static_cast<int>(j)).data();
-    for (Index b = 0; b < padded_; b += N) {
-      Scales<Scalar> scales{&block_scale_, 0, nullptr};
-      if constexpr (!uniform) scales = {tile_.scales.data(), 1, tile_.scales.data() + b};
-      sweep<scaling, N>(block(b), dk_, w, {tile_.signed_updates.data() + b, padded_}, e,
-                        {tile_.reads.data() + b, padded_}, scales);
+      if (blocks_.scale() != Scalar(1)) update(s) *= inverse;
+      blocks_.lane(s) = update(s) * sign_[s];
     }
   }
 
   FullTile<Scalar>& tile_;
   Index dk_;
-  Index padded_;
-  Scalar scale_{};  ///< P = scale_ * block.
-  Scalar block_scale_{};
+  Blocks blocks_;
   Scalar decay_[G]{}, product_[G]{}, sign_[G]{};
 };
 

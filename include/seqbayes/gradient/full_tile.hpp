@@ -25,16 +25,16 @@ namespace seqbayes::detail {
 /// Scratch, and what the passes hand to each other: Dk entries a token.
 template <class Scalar>
 struct FullVjpTile {
+  FullBuffers<Scalar> blocks;                  ///< dP, then P.
   Buffer<Scalar> decays;                       ///< One factor or Dk a token.
   Buffer<Scalar> z, dz, dkey, dquery, dnoise;  ///< Dk a token.
   Buffer<Scalar> along;                        ///< 2 z * m / s + dz * z, then k * (\hat P dz) too.
   Buffer<Scalar> ds;                           ///< One a token.
-  Buffer<Scalar> blocks, probes, scales, rows, lanes, reads;
 };
 
 /// What comes into the gain pass, for the tokens of a tile.
 template <class Scalar>
-struct FullVjpInputs {
+struct GainsVjpInputs {
   const Sequence<Scalar>& x;
   Index first, count;
   const Scalar* gain;                  ///< kappa, Dk a token.
@@ -47,27 +47,23 @@ struct FullVjpInputs {
 template <class Scalar, int Dk, bool variances, bool uniform>
 class FullGainsVjp {
   static constexpr int G = sweep_tokens;
-  static constexpr int N = sweep_lanes<Scalar>;
   static constexpr int U = variances ? 3 * G : 2 * G;  ///< Updates of the backward pass.
   static constexpr int R = variances ? 2 * G : G;      ///< Reads of the forward pass.
-  using Row = Eigen::Map<Eigen::Array<Scalar, Dk, 1>>;
-  using ConstRow = Eigen::Map<const Eigen::Array<Scalar, Dk, 1>>;
-  using Keys = Eigen::Array<Scalar, Dk, 1>;
+  using Blocks = FullBlocks<Scalar, Dk, uniform>;
+  using Keys = typename Blocks::Keys;
+  using Row = typename Blocks::Row;
+  using ConstRow = typename Blocks::ConstRow;
+  using Factors = typename Blocks::Factors;
 
  public:
-  FullGainsVjp(FullVjpTile<Scalar>& tile, const FullVjpInputs<Scalar>& in, Index key_dim)
-      : tile_(tile), in_(in), dk_(key_dim), padded_((key_dim + N - 1) / N * N) {
+  FullGainsVjp(FullVjpTile<Scalar>& tile, const GainsVjpInputs<Scalar>& in, Index key_dim)
+      : tile_(tile), in_(in), dk_(key_dim), blocks_(tile.blocks, key_dim, U, R) {
     const Index tokens = whole_groups(in.count);
     for (Buffer<Scalar>* rows :
          {&tile.decays, &tile.z, &tile.dz, &tile.dkey, &tile.dquery, &tile.dnoise, &tile.along}) {
       rows->reserve(tokens * dk_);
     }
     tile.ds.reserve(tokens);
-    tile.blocks.reserve(dk_ * padded_);
-    tile.probes.reserve(R * dk_);
-    for (Buffer<Scalar>* rows : {&tile.scales, &tile.rows, &tile.lanes, &tile.reads}) {
-      std::fill_n(rows->reserve(U * padded_), U * padded_, Scalar(0));
-    }
   }
 
   /// `dcovariance` holds dP after the tile and gets dP before it; `before` and `after` are P.
@@ -85,7 +81,6 @@ class FullGainsVjp {
  private:
   [[nodiscard]] Index groups() const { return whole_groups(in_.count) / G; }
   Row row(Buffer<Scalar>& buffer, Index t) { return Row(buffer.data() + t * dk_, dk_); }
-  Row padded_row(Buffer<Scalar>& buffer, int u) { return Row(buffer.data() + u * padded_, dk_); }
   ConstRow key(Index t) const { return ConstRow(in_.x.key.row(in_.first + t).data(), dk_); }
   ConstRow query(Index t) const { return ConstRow(in_.x.query.row(in_.first + t).data(), dk_); }
   [[nodiscard]] bool real(Index t) const { return t < in_.count; }
@@ -118,146 +113,111 @@ class FullGainsVjp {
     }
   }
 
-  template <class Stored>
-  void load_blocks(const Stored& matrix) {
-    for (Index b = 0; b < padded_; b += N) {
-      load_block<N>(tile_.blocks.data() + b * dk_, matrix.data(), dk_, dk_, b,
-                    std::min<Index>(N, dk_ - b));
-    }
-    scale_ = Scalar(1);
-  }
-
-  /// Updates the blocks with rows x lanes and reads the probes. `product` is the group's decay.
-  template <std::size_t Updates, std::size_t Reads, class Product>
-  void sweep_all(const Product& product) {
-    Scalar scale(1);
+  /// Takes up the decay of a group, and its updates, for the next.
+  template <int Updates, int Reads>
+  void sweep(const Factors& product) {
+    const bool scaled = blocks_.decay(product);
     if constexpr (uniform) {
-      scale_ *= product * product;
-      if (scale_ < least_lazy_decay<Scalar> || scale_ > 1 / least_lazy_decay<Scalar>) {
-        std::swap(scale, scale_);
-      }
-      const Scalar inverse = Scalar(1) / scale_;
-      for (std::size_t u = 0; u < Updates; ++u) padded_row(tile_.lanes, int(u)) *= inverse;
-      if (scale == Scalar(1)) return sweep_blocks<Scaling::none, Updates, Reads>({});
-      sweep_blocks<Scaling::rows, Updates, Reads>({&scale, 0});
-    } else {
-      Row(tile_.scales.data(), dk_) = product;
-      sweep_blocks<Scaling::rows_and_columns, Updates, Reads>({tile_.scales.data(), 1});
+      const Scalar inverse = Scalar(1) / blocks_.scale();
+      for (int u = 0; u < Updates; ++u) blocks_.lane(u) *= inverse;
     }
+    blocks_.template sweep<std::size_t(Updates), std::size_t(Reads)>(scaled);
   }
 
-  template <Scaling scaling, std::size_t Updates, std::size_t Reads>
-  void sweep_blocks(Scales<Scalar> scales) {
-    std::array<const Scalar*, Updates> w;
-    for (std::size_t u = 0; u < Updates; ++u) w[u] = tile_.rows.data() + Index(u) * padded_;
-    std::array<const Scalar*, Reads> e;
-    for (std::size_t j = 0; j < Reads; ++j) e[j] = tile_.probes.data() + Index(j) * dk_;
-    for (Index b = 0; b < padded_; b += N) {
-      scales.columns = tile_.scales.data() + b;
-      sweep<scaling, N>(tile_.blocks.data() + b * dk_, dk_, w, {tile_.lanes.data() + b, padded_}, e,
-                        {tile_.reads.data() + b, padded_}, scales);
-    }
-  }
-
-  /// Probes A_Gt z_t of group g, or zeros before the first group.
+  /// Probes A_Gt z_t of group g.
   void probe_backward(Index g) {
-    if (g < 0) return;
-    Keys product = Keys::Ones(dk_);
+    Factors product = blocks_.no_decay();
     for (int j = G; j-- > 0;) {
-      row(tile_.probes, j) = product * row(tile_.z, g * G + j);
+      blocks_.probe(j) = product * row(tile_.z, g * G + j);
       product *= decay(g * G + j);
     }
   }
 
   template <class Stored>
   void backward(Stored& dcovariance) {
-    load_blocks(dcovariance);
+    blocks_.load(dcovariance.data());
     Keys diagonal = dcovariance.diagonal().array();
-    std::fill_n(tile_.lanes.data(), U * padded_, Scalar(0));
     probe_backward(groups() - 1);
-    sweep_blocks<Scaling::none, std::size_t(U), std::size_t(G)>({});
+    blocks_.template sweep<std::size_t(U), std::size_t(G)>(false);
     for (Index g = groups(); g-- > 0;) {
-      Keys product = Keys::Ones(dk_);
+      Factors product = blocks_.no_decay();
       for (int j = G; j-- > 0;) solve_backward(g * G + j, j, product, diagonal);
       for (int j = 0; j < G; ++j) {
-        padded_row(tile_.lanes, j) = padded_row(tile_.rows, G + j) * Scalar(0.5);
-        padded_row(tile_.lanes, G + j) = padded_row(tile_.rows, j) * Scalar(0.5);
+        blocks_.lane(j) = blocks_.row(G + j) * Scalar(0.5);
+        blocks_.lane(G + j) = blocks_.row(j) * Scalar(0.5);
         if constexpr (variances) {
           const Scalar a = real(g * G + j) ? in_.dvariance[g * G + j] : Scalar(0);
-          padded_row(tile_.lanes, 2 * G + j) = padded_row(tile_.rows, 2 * G + j) * a;
+          blocks_.lane(2 * G + j) = blocks_.row(2 * G + j) * a;
         }
       }
-      probe_backward(g - 1);
-      if constexpr (uniform) {
-        sweep_all<std::size_t(U), std::size_t(G)>(product[0]);
-      } else {
-        sweep_all<std::size_t(U), std::size_t(G)>(product);
-      }
+      if (g > 0) probe_backward(g - 1);
+      sweep<U, G>(product);
     }
-    for (Index b = 0; b < padded_; b += N) {
-      Scalar* columns = tile_.blocks.data() + b * dk_;
-      for (Index i = 0; i < dk_; ++i) lanes<Scalar, N>(columns + i * N) *= scale_;
-      store_block<N>(columns, dcovariance.data(), dk_, dk_, b, std::min<Index>(N, dk_ - b));
-    }
+    blocks_.store(dcovariance.data());
   }
 
-  /// Token t, the group's j-th. Rows of the update, decayed to the time before the group's next
-  /// token back: k_s, then dz_s, then q_s. `product` is A_Gt; `diagonal` that of dP.
-  [[gnu::flatten]] void solve_backward(Index t, int j, Keys& product, Keys& diagonal) {
-    Row k_row = padded_row(tile_.rows, j), dz_row = padded_row(tile_.rows, G + j);
-    const auto a = decay(t);
-    if (!real(t)) {
-      k_row.setZero();
-      dz_row.setZero();
-      if constexpr (variances) padded_row(tile_.rows, 2 * G + j).setZero();
+  /// Token t, the group's j-th. Leaves the rows of its update, k_s, dz_s and q_s, decayed to the
+  /// time before it, as those of later tokens are. `product` is A_Gt; `diagonal` that of dP.
+  [[gnu::flatten]] void solve_backward(Index t, int j, Factors& product, Keys& diagonal) {
+    if (real(t)) {
+      token_backward(t, j, times_z(t, j, product), diagonal);
     } else {
-      const Row z = row(tile_.z, t);
-      const ConstRow k = key(t), dgain(in_.dgain + t * dk_, dk_);
-      const Scalar s = in_.innovation_variance[t];
-      Keys m = product * ConstRow(tile_.reads.data() + j * padded_, dk_) * scale_;
-      for (int i = j + 1; i < G; ++i) {
-        const Row ki = padded_row(tile_.rows, i), dzi = padded_row(tile_.rows, G + i);
-        m += dzi * (Scalar(0.5) * (ki * z).sum()) + ki * (Scalar(0.5) * (dzi * z).sum());
-      }
-      if constexpr (variances) {
-        padded_row(tile_.rows, 2 * G + j) = query(t);
-        for (int i = j; i < G && real(t + i - j); ++i) {
-          const Row qi = padded_row(tile_.rows, 2 * G + i);
-          m += qi * (in_.dvariance[t + i - j] * (qi * z).sum());
-        }
-        diagonal += query(t).square() * in_.dvariance[t];
-      }
-      Scalar& ds = tile_.ds.data()[t];
-      ds = in_.dinnovation_variance[t] + (z * (m - dgain)).sum() / (s * s);
-      Row dz = row(tile_.dz, t);
-      dz = (dgain - m * Scalar(2)) / s + k * ds;
-      row(tile_.along, t) = z * (m * (Scalar(2) / s) + dz);
-      k_row = k;
-      dz_row = dz;
-      diagonal += dz * k;
-      row(tile_.dnoise, t) = diagonal;
-      diagonal *= a * a;
+      for (int u = j; u < U; u += G) blocks_.row(u).setZero();
     }
+    const auto a = decay(t);
     for (int i = j; i < G; ++i) {
-      padded_row(tile_.rows, i) *= a;
-      padded_row(tile_.rows, G + i) *= a;
-      if constexpr (variances) padded_row(tile_.rows, 2 * G + i) *= a;
+      for (int u = i; u < U; u += G) blocks_.row(u) *= a;
     }
+    diagonal *= a * a;
     product *= a;
   }
 
+  /// m_t = dP_t z_t: of the blocks, and of the updates of the group's tokens from t on.
+  Keys times_z(Index t, int j, const Factors& product) {
+    const Row z = row(tile_.z, t);
+    Keys m = product * blocks_.read(j) * blocks_.scale();
+    for (int i = j + 1; i < G; ++i) {
+      const Row ki = blocks_.row(i), dzi = blocks_.row(G + i);
+      m += dzi * (Scalar(0.5) * (ki * z).sum()) + ki * (Scalar(0.5) * (dzi * z).sum());
+    }
+    if constexpr (variances) {
+      blocks_.row(2 * G + j) = query(t);
+      for (int i = j; i < G && real(t + i - j); ++i) {
+        const Row qi = blocks_.row(2 * G + i);
+        m += qi * (in_.dvariance[t + i - j] * (qi * z).sum());
+      }
+    }
+    return m;
+  }
+
+  void token_backward(Index t, int j, const Keys& m, Keys& diagonal) {
+    const Row z = row(tile_.z, t);
+    const ConstRow k = key(t), dgain(in_.dgain + t * dk_, dk_);
+    const Scalar s = in_.innovation_variance[t];
+    if constexpr (variances) diagonal += query(t).square() * in_.dvariance[t];
+    Scalar& ds = tile_.ds.data()[t];
+    ds = in_.dinnovation_variance[t] + (z * (m - dgain)).sum() / (s * s);
+    Row dz = row(tile_.dz, t);
+    dz = (dgain - m * Scalar(2)) / s + k * ds;
+    row(tile_.along, t) = z * (m * (Scalar(2) / s) + dz);
+    blocks_.row(j) = k;
+    blocks_.row(G + j) = dz;
+    diagonal += dz * k;
+    row(tile_.dnoise, t) = diagonal;
+  }
+
+  /// Probes A_t dz_t, then A_t q_t, of group g.
   void probe_forward(Index g) {
-    if (g >= groups()) return;
-    Keys product = Keys::Ones(dk_);
+    Factors product = blocks_.no_decay();
     for (int j = 0; j < G; ++j) {
       const Index t = g * G + j;
       product *= decay(t);
-      row(tile_.probes, j) = product * row(tile_.dz, t);
+      blocks_.probe(j) = product * row(tile_.dz, t);
       if constexpr (variances) {
         if (real(t)) {
-          row(tile_.probes, G + j) = product * query(t);
+          blocks_.probe(G + j) = product * query(t);
         } else {
-          row(tile_.probes, G + j).setZero();
+          blocks_.probe(G + j).setZero();
         }
       }
     }
@@ -265,31 +225,26 @@ class FullGainsVjp {
 
   template <class Stored>
   void forward(const Stored& before) {
-    load_blocks(before);
+    blocks_.load(before.data());
     Keys noise = Keys::Zero(dk_);
-    std::fill_n(tile_.lanes.data(), U * padded_, Scalar(0));
     probe_forward(0);
-    sweep_blocks<Scaling::none, std::size_t(G), std::size_t(R)>({});
+    blocks_.template sweep<std::size_t(G), std::size_t(R)>(false);
     for (Index g = 0; g < groups(); ++g) {
-      Keys product = Keys::Ones(dk_);
+      Factors product = blocks_.no_decay();
       for (int j = 0; j < G; ++j) solve_forward(g * G + j, j, product, noise);
       if (g + 1 == groups()) break;
-      for (int j = 0; j < G; ++j) padded_row(tile_.lanes, j) = -padded_row(tile_.rows, j);
+      for (int j = 0; j < G; ++j) blocks_.lane(j) = -blocks_.row(j);
       probe_forward(g + 1);
-      if constexpr (uniform) {
-        sweep_all<std::size_t(G), std::size_t(R)>(product[0]);
-      } else {
-        sweep_all<std::size_t(G), std::size_t(R)>(product);
-      }
+      sweep<G, R>(product);
     }
   }
 
-  /// Token t, the group's j-th. Rows of the update: c_s, decayed to time t.
-  [[gnu::flatten]] void solve_forward(Index t, int j, Keys& product, Keys& noise) {
+  /// Token t, the group's j-th. Rows of the update: c_s, decayed to time t. `product` is A_t.
+  [[gnu::flatten]] void solve_forward(Index t, int j, Factors& product, Keys& noise) {
     const auto a = decay(t);
     product *= a;
-    for (int i = 0; i < j; ++i) padded_row(tile_.rows, i) *= a;
-    Row c = padded_row(tile_.rows, j);
+    for (int i = 0; i < j; ++i) blocks_.row(i) *= a;
+    Row c = blocks_.row(j);
     if (!real(t)) {
       c.setZero();
       return;
@@ -298,22 +253,15 @@ class FullGainsVjp {
     add_field<Dk>(noise.matrix(), in_.x.process_noise.row(in_.first + t));
     const Row dz = row(tile_.dz, t), z = row(tile_.z, t);
     const ConstRow k = key(t);
-    Keys y = product * ConstRow(tile_.reads.data() + j * padded_, dk_) * scale_ + noise * dz;
-    for (int i = 0; i < j; ++i) {
-      const Row ci = padded_row(tile_.rows, i);
-      y -= ci * (ci * dz).sum();
-    }
+    Keys y = product * blocks_.read(j) * blocks_.scale() + noise * dz;
+    for (int i = 0; i < j; ++i) y -= blocks_.row(i) * (blocks_.row(i) * dz).sum();
     row(tile_.dkey, t) = z * tile_.ds.data()[t] + y;
     row(tile_.along, t) += k * y;
     c = z * (Scalar(1) / std::sqrt(in_.innovation_variance[t]));
     if constexpr (variances) {
       const ConstRow q = query(t);
-      Keys pq =
-          product * ConstRow(tile_.reads.data() + (G + j) * padded_, dk_) * scale_ + noise * q;
-      for (int i = 0; i <= j; ++i) {
-        const Row ci = padded_row(tile_.rows, i);
-        pq -= ci * (ci * q).sum();
-      }
+      Keys pq = product * blocks_.read(G + j) * blocks_.scale() + noise * q;
+      for (int i = 0; i <= j; ++i) pq -= blocks_.row(i) * (blocks_.row(i) * q).sum();
       row(tile_.dquery, t) = pq * (Scalar(2) * in_.dvariance[t]);
     }
   }
@@ -332,21 +280,16 @@ class FullGainsVjp {
       grad.observation_noise.add_one(tile_.ds.data()[i]);
       grad.process_noise.add(row(tile_.dnoise, i).matrix());
       along += row(tile_.along, i) - Scalar(2) * noise.array() * row(tile_.dnoise, i);
-      if constexpr (uniform) {
-        if (!(decay(i) > Scalar(0))) along.setZero();
-      } else {
-        along = (decay(i) > Scalar(0)).select(along, Scalar(0));
-      }
+      forget(along, decay(i));
       (in_.x.covariance_log_decay.empty() ? grad.log_decay : grad.covariance_log_decay)
           .add(along.matrix());
     }
   }
 
   FullVjpTile<Scalar>& tile_;
-  const FullVjpInputs<Scalar>& in_;
+  const GainsVjpInputs<Scalar>& in_;
   Index dk_;
-  Index padded_;
-  Scalar scale_{};  ///< The matrix is scale_ * blocks.
+  Blocks blocks_;
 };
 
 }  // namespace seqbayes::detail

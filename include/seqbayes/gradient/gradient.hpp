@@ -99,6 +99,19 @@ TokenGradient<Scalar> token_gradient(Fields<Matrix<Scalar>>& fields, Index t) {
   return rows;
 }
 
+/// For a derivative by a log decay: nothing of what came before a decay of 0 has an effect, and no
+/// rounding errors may stay. `decay` is one factor or Dk.
+template <class Entries, class Decay>
+void forget(Entries& along, const Decay& decay) {
+  if constexpr (std::is_arithmetic_v<Decay>) {
+    if (!(decay > Decay(0))) along.setZero();
+  } else {
+    for (Index i = 0; i < along.size(); ++i) {
+      if (!(decay[i] > 0)) along[i] = 0;
+    }
+  }
+}
+
 template <class L>
 void check_cotangent(const L& layer, const Sequence<typename L::Scalar>& x,
                      const Cotangent<L>& cotangent) {

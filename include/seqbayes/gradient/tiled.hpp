@@ -316,14 +316,14 @@ class TiledVjp : TiledScan<L, false> {
 
   template <bool variances, bool uniform>
   void full_gains_vjp(const State& before, Index first, Index count) {
-    const FullVjpInputs<Scalar> in{x_,
-                                   first,
-                                   count,
-                                   gains_.data(),
-                                   innovation_variance_.data() + first,
-                                   back_.dgain.data(),
-                                   dinnovation_variance_.data(),
-                                   variances ? cotangent_.variance.data() + first : nullptr};
+    const GainsVjpInputs<Scalar> in{x_,
+                                    first,
+                                    count,
+                                    gains_.data(),
+                                    innovation_variance_.data() + first,
+                                    back_.dgain.data(),
+                                    dinnovation_variance_.data(),
+                                    variances ? cotangent_.variance.data() + first : nullptr};
     const CovarianceDecay<L, !channel> decay{x_, dk_, none ? nullptr : in_.decay.data(), first};
     FullGainsVjp<Scalar, Dk, variances, uniform>(full_back_, in, dk_)
         .run(before.covariance, state_.covariance, dstate_.covariance, decay, gradient_);
