@@ -5,10 +5,8 @@
 
 #include <vector>
 
-#include <seqbayes/gradient/full_tile.hpp>
-#include <seqbayes/gradient/memory_tile.hpp>
-#include <seqbayes/gradient/step.hpp>
-#include <seqbayes/scan/tiled.hpp>
+#include <seqbayes/gradient/memory_passes.hpp>
+#include <seqbayes/gradient/tiled_gains.hpp>
 
 namespace seqbayes::detail {
 
@@ -30,22 +28,23 @@ class TiledVjp : TiledScan<L, false> {
   using Base::predicts;
   using Base::state_;
   using Base::x_;
-  using typename Base::Decay;
   using typename Base::Model;
-  using typename Base::Policy;
   using typename Base::Scalar;
   using State = typename L::State;
-  using Covariance = decltype(State::covariance);
-  using Keys = Eigen::Map<Vector<Scalar, Dk>>;
   using ConstKeys = Eigen::Map<const Vector<Scalar, Dk>>;
   using ConstValues = Eigen::Map<const Vector<Scalar, Dv>>;
-  static constexpr int G = sweep_tokens;
+  static constexpr DecayWidth decays = none      ? DecayWidth::none
+                                       : channel ? DecayWidth::channel
+                                                 : DecayWidth::one;
 
  public:
   /// `state` is the initial one, and scratch.
   TiledVjp(const L& layer, State& state, const Sequence<Scalar>& x, const Cotangent<L>& cotangent,
            Workspace<Scalar>& workspace, Gradient<L>& gradient)
-      : Base(layer, state, x, workspace), cotangent_(cotangent), gradient_(gradient) {}
+      : Base(layer, state, x, workspace),
+        cotangent_(cotangent),
+        gradient_(gradient),
+        gains_vjp_(layer, gradient) {}
 
   void run(Index tile) {
     const Index length = x_.length();
@@ -68,55 +67,30 @@ class TiledVjp : TiledScan<L, false> {
   }
 
  private:
-  void prepare_tile(Index first, Index count) {
-    Base::reserve(count);
-    for (Index i = 0; i < count; ++i) Base::load(first, i);
-    for (Index i = count; i < padded_; ++i) Base::load_null(i);
+  void load_tile(Index first, Index count) {
+    Base::load_tile(first, count);
+    constexpr Index updates = 2 * sweep_tokens * sweep_lanes<Scalar>;
     back_.nu.reserve(padded_ * dv_);
     back_.block.reserve(std::max(dk_, dv_) * sweep_lanes<Scalar>);
-    back_.update.reserve(2 * G * sweep_lanes<Scalar>);
-    back_.reads.reserve(2 * G * sweep_lanes<Scalar>);
+    back_.update.reserve(updates);
+    back_.reads.reserve(updates);
   }
 
-  void prepare_groups_of_tile() {
-    if constexpr (channel) {
-      prepare_channel_groups<predicts, Dk>(memory_, in_, dk_, in_.decay.data());
-    } else {
-      prepare_groups<predicts, Dk>(memory_, in_, dk_, none ? nullptr : in_.decay.data());
-    }
-  }
-
-  PassInputs<Scalar> inputs(Index at, Index width) {
-    return {memory_, in_, back_, dk_, dv_, at, width};
-  }
-
-  /// Sweeps one block of lanes of `matrix` (rows x cols) with a pass; writes it back if it is kept.
-  template <Scaling scaling, bool backward, int N, class Pass>
-  void sweep_block(const Pass& pass, Scalar* matrix, Index rows, Index cols, Scalar final_scale,
-                   bool keep) {
-    Scalar* block = back_.block.data();
-    load_block<N>(block, matrix, rows, cols, pass.first, pass.width);
-    sweep_groups<scaling, backward, N>(pass, block, rows, back_.update.data(), back_.reads.data(),
-                                       memory_.groups.size());
-    if (!keep) return;
-    for (Index i = 0; i < rows; ++i) lanes<Scalar, N>(block + i * N) *= final_scale;
-    store_block<N>(block, matrix, rows, cols, pass.first, pass.width);
+  PassInputs<Scalar> lanes_at(Index first, Index count) {
+    return {memory_, in_, back_, dk_, dv_, first, count};
   }
 
   /// Gains and innovations of a tile, and the state after it.
   void forward(Index first, Index count) {
-    prepare_tile(first, count);
+    load_tile(first, count);
     Base::gains(first, count, {});
     std::copy_n(in_.gain.data(), count * dk_, gradient_.key.data() + first * dk_);
     std::copy_n(in_.innovation_variance.data(), count, innovation_variance_.data() + first);
     if constexpr (predicts) {
-      prepare_groups_of_tile();
-      constexpr Scaling scaling = none ? Scaling::none : Scaling::rows;
-      for_each_block<Scalar, Dv>(
-          dv_, [&]<int N>(std::integral_constant<int, N>, Index at, Index width) {
-            sweep_block<scaling, false, N>(InnovationPass<channel, N, Scalar>{inputs(at, width)},
-                                           state_.mean.data(), dk_, dv_, memory_.final_scale, true);
-          });
+      Base::prepare_memory();
+      for_each_block<Scalar, Dv>(dv_, [&](auto N, Index at, Index used) {
+        run_pass<InnovationPass<N, Scalar>, decays, N>(lanes_at(at, used), state_.mean.data());
+      });
       std::copy_n(back_.nu.data(), count * dv_, gradient_.value.data() + first * dv_);
     } else {
       add_writes(first, count);
@@ -144,35 +118,45 @@ class TiledVjp : TiledScan<L, false> {
 
   /// `before`: the state at the tile's start; `state_` is that at its end.
   void backward(const State& before, Index first, Index count) {
-    prepare_tile(first, count);
+    load_tile(first, count);
     prepare_backward_tile(first, count);
     Vector<Scalar, Dk> along = Vector<Scalar, Dk>::Zero(dk_);  // rowsum(S * dS)
     if constexpr (!none) along = state_.mean.cwiseProduct(dstate_.mean).rowwise().sum();
-
-    constexpr Scaling by_row = none ? Scaling::none : Scaling::rows;
-    constexpr Scaling by_lane = none ? Scaling::none : channel ? Scaling::columns : Scaling::rows;
-    for_each_block<Scalar, Dv>(
-        dv_, [&]<int N>(std::integral_constant<int, N>, Index at, Index width) {
-          sweep_block<by_row, true, N>(
-              InnovationVjpPass<predicts, channel, N, Scalar>{inputs(at, width)},
-              dstate_.mean.data(), dk_, dv_, back_.final_scale, true);
-        });
-    prepare_products<predicts, Dv>(back_, dv_);
-    transposed_ = before.mean.transpose();
-    for_each_block<Scalar, Dk>(dk_, [&]<int N>(std::integral_constant<int, N>, Index at,
-                                               Index width) {
-      sweep_block<by_lane, false, N>(ReadVjpPass<predicts, channel, N, Scalar>{inputs(at, width)},
-                                     transposed_.data(), dv_, dk_, Scalar(1), false);
-      sweep_block<by_lane, true, N>(GainVjpPass<predicts, channel, N, Scalar>{inputs(at, width)},
-                                    dmemory_transposed_.data(), dv_, dk_, back_.final_scale, true);
-    });
+    memory_vjp(before);
+    evidence_by_variance(first, count);
     gradient_.key.middleRows(first, count).setZero();
     gradient_.value.middleRows(first, count).setZero();
     collect(first, count, along);
-    gains_vjp(before, first, count);
+    const GainsVjpInputs<Scalar> of_gains{
+        x_,
+        first,
+        count,
+        gains_.data(),
+        innovation_variance_.data() + first,
+        back_.dgain.data(),
+        dinnovation_variance_.data(),
+        cotangent_.variance.empty() ? nullptr : cotangent_.variance.data() + first};
+    gains_vjp_.run(of_gains, Base::covariance_decays(first), before.covariance, state_.covariance,
+                   dstate_.covariance);
   }
 
-  /// Everything that the passes read.
+  /// The passes of the memory, and through them `dstate_.mean` to the tile's start.
+  void memory_vjp(const State& before) {
+    for_each_block<Scalar, Dv>(dv_, [&](auto N, Index at, Index used) {
+      run_pass<InnovationVjpPass<predicts, N, Scalar>, decays, N>(lanes_at(at, used),
+                                                                  dstate_.mean.data());
+    });
+    prepare_products<predicts, Dv>(back_, dv_);
+    transposed_ = before.mean.transpose();
+    for_each_block<Scalar, Dk>(dk_, [&](auto N, Index at, Index used) {
+      const PassInputs<Scalar> inputs = lanes_at(at, used);
+      run_pass<ReadVjpPass<predicts, channel, N, Scalar>, decays, N>(inputs, transposed_.data());
+      run_pass<GainVjpPass<predicts, channel, N, Scalar>, decays, N>(inputs,
+                                                                     dmemory_transposed_.data());
+    });
+  }
+
+  /// Everything else that the passes read.
   void prepare_backward_tile(Index first, Index count) {
     const auto padded = static_cast<std::size_t>(padded_);
     std::copy_n(gradient_.key.data() + first * dk_, count * dk_, in_.gain.data());
@@ -207,30 +191,8 @@ class TiledVjp : TiledScan<L, false> {
     back_.derase.reserve(padded_ * dk_);
     back_.dgain.reserve(padded_ * dk_);
     back_.columns.reserve(sweep_lanes<Scalar>);
-    prepare_groups_of_tile();
+    Base::prepare_memory();
     prepare_backward(back_, channel || none ? nullptr : in_.decay.data());
-  }
-
-  /// The covariances before each token of a tile.
-  std::vector<Covariance> covariances(const State& before, Index first, Index count) {
-    std::vector<Covariance> all(static_cast<std::size_t>(count), before.covariance);
-    if constexpr (!std::is_same_v<Covariance, Empty>) {
-      Covariance covariance = before.covariance;
-      Vector<Scalar, Dk> decay(dk_), gain(dk_);
-      for (Index i = 0; i < count; ++i) {
-        all[static_cast<std::size_t>(i)] = covariance;
-        covariance_decay(first, i, decay);
-        Policy::template gain<Dk>(layer_.options(), x_.token(first + i), decay, covariance, gain);
-      }
-    }
-    return all;
-  }
-
-  void covariance_decay(Index first, Index i, Vector<Scalar, Dk>& decay) {
-    if constexpr (Policy::propagates) {
-      CovarianceDecay<L, !channel>{x_, dk_, none ? nullptr : in_.decay.data(), first}(first + i,
-                                                                                      decay.data());
-    }
   }
 
   /// From derivatives by what the passes read and write to those of the fields, token by token
@@ -254,9 +216,14 @@ class TiledVjp : TiledScan<L, false> {
         along.array() += token.query.template vector<Dk>().array() * dq.array() -
                          ConstKeys(back_.gain[at], dk_).array() *
                              ConstKeys(back_.dgain.data() + i * dk_, dk_).array();
-        if constexpr (predicts)
+        if constexpr (predicts) {
           along.array() += ConstKeys(back_.erase[at], dk_).array() * de.array();
-        forget(along, i);
+        }
+        if constexpr (channel) {
+          forget(along, Base::row(in_.decay, i));
+        } else {
+          forget(along, in_.decay.data()[i]);
+        }
         grad.log_decay.add(along);
       }
     }
@@ -275,118 +242,16 @@ class TiledVjp : TiledScan<L, false> {
     }
   }
 
-  /// The gain pass backwards.
-  void gains_vjp(const State& before, Index first, Index count) {
-    evidence_by_variance(first, count);
-    if constexpr (std::is_same_v<Policy, FullCovariance>) {
-      const MatrixView<Scalar> own = x_.covariance_log_decay.rows(first, count);
-      if (!Base::grows(own) && !forgets(own) && !lifted(first, count)) {
-        const bool one_factor = own.cols() == 1 || (own.empty() && !channel);
-        const bool variances = !cotangent_.variance.empty();
-        if (one_factor) {
-          variances ? full_gains_vjp<true, true>(before, first, count)
-                    : full_gains_vjp<false, true>(before, first, count);
-        } else {
-          variances ? full_gains_vjp<true, false>(before, first, count)
-                    : full_gains_vjp<false, false>(before, first, count);
-        }
-        return;
-      }
-    }
-    gains_vjp_by_token(before, first, count);
-  }
-
-  /// Whether a covariance's own decay keeps less than e^-4 of it. Derivatives by it are as small,
-  /// and the passes have absolute errors; single tokens keep the digits.
-  static bool forgets(const MatrixView<Scalar>& log_decay) {
-    for (Index i = 0; i < log_decay.rows() && log_decay.cols() > 0; ++i) {
-      if (log_decay.row(i).vector().minCoeff() < Scalar(-2)) return true;
-    }
-    return false;
-  }
-
-  /// Whether a gain is 0 for a key that isn't: the covariance may have been lifted there.
-  bool lifted(Index first, Index count) const {
-    for (Index i = 0; i < count; ++i) {
-      const ConstKeys gain(back_.gain[static_cast<std::size_t>(i)], dk_);
-      if (gain.isZero(0) && !x_.key.row(first + i).template vector<Dk>().isZero(0)) return true;
-    }
-    return false;
-  }
-
-  template <bool variances, bool uniform>
-  void full_gains_vjp(const State& before, Index first, Index count) {
-    const GainsVjpInputs<Scalar> in{x_,
-                                    first,
-                                    count,
-                                    gains_.data(),
-                                    innovation_variance_.data() + first,
-                                    back_.dgain.data(),
-                                    dinnovation_variance_.data(),
-                                    variances ? cotangent_.variance.data() + first : nullptr};
-    const CovarianceDecay<L, !channel> decay{x_, dk_, none ? nullptr : in_.decay.data(), first};
-    FullGainsVjp<Scalar, Dk, variances, uniform>(full_back_, in, dk_)
-        .run(before.covariance, state_.covariance, dstate_.covariance, decay, gradient_);
-  }
-
-  /// One token of the policy; all of it inlined, but where it takes products of matrices anyway.
-  void gain_vjp(const Token<Scalar>& token, const Vector<Scalar, Dk>& decay,
-                const Covariance& covariance, GainCotangent<Scalar, Dk>& d,
-                TokenGradient<Scalar>& grad) {
-    if constexpr (std::is_same_v<Covariance, FullCovariance::State<Scalar, Dk>>) {
-      GainVjp<Policy>::template step<Dk>(layer_.options(), token, decay, covariance, d,
-                                         dstate_.covariance, grad);
-    } else {
-      small_gain_vjp(token, decay, covariance, d, grad);
-    }
-  }
-  [[gnu::flatten]] void small_gain_vjp(const Token<Scalar>& token, const Vector<Scalar, Dk>& decay,
-                                       const Covariance& covariance, GainCotangent<Scalar, Dk>& d,
-                                       TokenGradient<Scalar>& grad) {
-    GainVjp<Policy>::template step<Dk>(layer_.options(), token, decay, covariance, d,
-                                       dstate_.covariance, grad);
-  }
-
-  void gains_vjp_by_token(const State& before, Index first, Index count) {
-    const auto covariance = covariances(before, first, count);
-    Vector<Scalar, Dk> decay(dk_);
-    GainCotangent<Scalar, Dk> d;
-    d.dprior_variance = &gradient_.prior_variance;
-    for (Index i = count; i-- > 0;) {
-      const Index t = first + i;
-      const Token<Scalar> token = x_.token(t);
-      TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient_, t);
-      d.gain = ConstKeys(back_.dgain.data() + i * dk_, dk_);
-      d.innovation_variance = dinnovation_variance_.data()[i];
-      if (!cotangent_.variance.empty()) d.variance = cotangent_.variance[t];
-      covariance_decay(first, i, decay);
-      gain_vjp(token, decay, covariance[static_cast<std::size_t>(i)], d, grad);
-      if constexpr (Policy::propagates) {
-        (token.covariance_log_decay.empty() ? grad.log_decay : grad.covariance_log_decay)
-            .add(d.dlog_decay);
-      }
-    }
-  }
-
-  /// Nothing of what came before a decay of 0 has an effect: no rounding errors of `along` either.
-  void forget(Vector<Scalar, Dk>& along, Index i) {
-    if constexpr (channel) {
-      along = (Base::row(in_.decay, i).array() > Scalar(0)).select(along, Scalar(0));
-    } else {
-      if (!(in_.decay.data()[i] > Scalar(0))) along.setZero();
-    }
-  }
-
   const Cotangent<L>& cotangent_;
   Gradient<L>& gradient_;
   State dstate_{};
   Matrix<Scalar> dmemory_transposed_, transposed_;
   Vector<Scalar> innovation_variance_;
   Buffer<Scalar> dinnovation_variance_;
-  FullVjpTile<Scalar> full_back_;
   BackwardTile<Scalar> back_;
   std::vector<Scalar> gains_;
   Buffer<Scalar> own_erase_;
+  TiledGainsVjp<L> gains_vjp_;
 };
 
 }  // namespace seqbayes::detail

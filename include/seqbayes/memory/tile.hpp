@@ -58,16 +58,33 @@ struct TileInputs {
   Buffer<Scalar> innovation_variance, innovation_norm2;
 };
 
+/// Below this a scalar decay is applied to the block: its inverse scales innovations, harmlessly.
+template <class Scalar>
+inline constexpr Scalar least_lazy_decay = Scalar(1e-6);
+
+/// How the memory of a group lies in the block.
+template <class Scalar>
+struct GroupScales {
+  static constexpr int G = sweep_tokens;
+  Scalar read_scale[G];   ///< S = read_scale * block at token t, but for the group's own writes.
+  Scalar write_scale[G];  ///< Of what token s writes, in the update of the block.
+  Scalar block_scale;     ///< Of the block itself where `rescale` is set.
+  bool rescale;
+
+  /// At the group's end, the block takes up the factor `lazy` if that has become small.
+  void take_up(Scalar& lazy) {
+    block_scale = lazy;
+    rescale = lazy < least_lazy_decay<Scalar>;
+    if (rescale) lazy = Scalar(1);
+  }
+};
+
 /// Coefficients of one group, shared by all value columns.
 template <class Scalar>
-struct MemoryGroup {
+struct MemoryGroup : GroupScales<Scalar> {
   static constexpr int G = sweep_tokens;
-  Scalar read_scale[G];  ///< S = read_scale * block at token t, but for the group's own writes.
   Scalar erase_on_gain[G][G];  ///< [t][s]: w_s' A_ts e_t, s < t.
   Scalar query_on_gain[G][G];  ///< [t][s]: w_s' A_ts q_t, s <= t.
-  Scalar write_scale[G];       ///< Of nu_s in the update of the block.
-  Scalar block_scale;          ///< Of the block itself where `rescale` is set.
-  bool rescale;
 };
 
 template <class Scalar>
@@ -77,10 +94,6 @@ struct MemoryTile {
   Buffer<Scalar> block, update, reads;
   Scalar final_scale{};  ///< S = final_scale * block after the last group.
 };
-
-/// Below this a scalar decay is applied to the block: its inverse scales innovations, harmlessly.
-template <class Scalar>
-inline constexpr Scalar least_lazy_decay = Scalar(1e-6);
 
 /// The coefficients of all groups under a decay of one factor a token (`decay` null: none).
 template <bool predicts, int Dk, class Scalar>
@@ -110,9 +123,7 @@ template <bool predicts, int Dk, class Scalar>
         group.query_on_gain[t][s] = since[s] * w.dot(q);
       }
     }
-    group.block_scale = lazy;
-    group.rescale = lazy < least_lazy_decay<Scalar>;
-    if (group.rescale) lazy = Scalar(1);
+    group.take_up(lazy);
     for (int s = 0; s < G; ++s) group.write_scale[s] = since[s] / lazy;
   }
   tile.final_scale = lazy;

@@ -34,7 +34,12 @@ struct CovarianceDecay {
   const Scalar* memory_decay;  ///< Of token `first` on; null: none.
   Index first;
 
-  /// The one factor of all channels.
+  /// Whether all channels have the same factor at every token.
+  [[nodiscard]] bool is_uniform() const {
+    return x.covariance_log_decay.cols() == 1 || (x.covariance_log_decay.empty() && uniform_memory);
+  }
+
+  /// That factor.
   Scalar uniform(Index t) const {
     if (!x.covariance_log_decay.empty()) return std::exp(x.covariance_log_decay.row(t)[0]);
     if constexpr (uniform_memory) return memory_decay ? memory_decay[t - first] : Scalar(1);
@@ -52,6 +57,16 @@ struct CovarianceDecay {
     }
   }
 };
+
+/// Whether a covariance grows so fast that a group, which starts from the covariance before it,
+/// would lose digits that single tokens keep: by more than e^(2 G / 4) = e^2 in a group of G = 4.
+template <class Scalar>
+bool grows(const MatrixView<Scalar>& log_decay) {
+  for (Index i = 0; i < log_decay.rows(); ++i) {
+    if (log_decay.row(i).vector().maxCoeff() > Scalar(0.25)) return true;
+  }
+  return false;
+}
 
 /// One layer over one sequence.
 template <TiledLayer L, bool probabilistic>
@@ -82,9 +97,7 @@ class TiledScan {
   void run(Index tile, const Results<Scalar>& out) {
     for (Index first = 0; first < x_.length(); first += tile) {
       const Index count = std::min(tile, x_.length() - first);
-      reserve(count);
-      for (Index i = 0; i < count; ++i) load(first, i);
-      for (Index i = count; i < padded_; ++i) load_null(i);
+      load_tile(first, count);
       gains(first, count, out);
       write_and_read(first, count, out);
     }
@@ -94,6 +107,13 @@ class TiledScan {
   /// Whether a row of the model's can be read where the caller has it.
   template <class Row>
   static constexpr bool in_place = has_direct_access<std::remove_cvref_t<Row>>;
+
+  /// Everything that both passes read.
+  void load_tile(Index first, Index count) {
+    reserve(count);
+    for (Index i = 0; i < count; ++i) load(first, i);
+    for (Index i = count; i < padded_; ++i) load_null(i);
+  }
 
   void reserve(Index count) {
     padded_ = whole_groups(count);
@@ -161,12 +181,15 @@ class TiledScan {
     in_.value[at] = nullptr;
   }
 
+  CovarianceDecay<L, !channel> covariance_decays(Index first) const {
+    return {x_, dk_, none ? nullptr : in_.decay.data(), first};
+  }
+
   void gains(Index first, Index count, const Results<Scalar>& out) {
-    const CovarianceDecay<L, !channel> decay{x_, dk_, none ? nullptr : in_.decay.data(), first};
+    const auto decay = covariance_decays(first);
     if constexpr (std::is_same_v<Policy, FullCovariance>) {
-      const MatrixView<Scalar> own = x_.covariance_log_decay.rows(first, count);
-      if (!grows(own)) {
-        if (own.cols() == 1 || (own.empty() && !channel)) {
+      if (!grows(x_.covariance_log_decay.rows(first, count))) {
+        if (decay.is_uniform()) {
           return full_gains<true>(first, count, decay, out);
         } else {
           return full_gains<false>(first, count, decay, out);
@@ -174,15 +197,6 @@ class TiledScan {
       }
     }
     for (Index i = 0; i < count; ++i) gain_of_token(first, i, decay, out);
-  }
-
-  /// Whether a covariance grows so fast that a group, which starts from the covariance before it,
-  /// would lose digits that single tokens keep: by more than e^(2 G / 4) = e^2 in a group of G = 4.
-  bool grows(const MatrixView<Scalar>& log_decay) const {
-    for (Index i = 0; i < log_decay.rows(); ++i) {
-      if (log_decay.row(i).vector().maxCoeff() > Scalar(0.25)) return true;
-    }
-    return false;
   }
 
   template <class DecayOf>
@@ -207,12 +221,16 @@ class TiledScan {
              in_.innovation_variance.data(), probabilistic ? out.variance + first : nullptr);
   }
 
-  void write_and_read(Index first, Index count, const Results<Scalar>& out) {
+  void prepare_memory() {
     if constexpr (channel) {
       prepare_channel_groups<predicts, Dk>(memory_, in_, dk_, in_.decay.data());
     } else {
       prepare_groups<predicts, Dk>(memory_, in_, dk_, none ? nullptr : in_.decay.data());
     }
+  }
+
+  void write_and_read(Index first, Index count, const Results<Scalar>& out) {
+    prepare_memory();
     Scalar* norm2 = probabilistic ? in_.innovation_norm2.data() : nullptr;
     if (norm2) std::fill_n(norm2, padded_, Scalar(0));
     const OutputRows<Scalar> rows{out.mean.row(first), out.mean.stride, count};
