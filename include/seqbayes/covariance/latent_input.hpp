@@ -8,26 +8,11 @@
 namespace seqbayes {
 
 /// No covariance is kept: the mean of linear attention, RetNet, Mamba-2/SSD and GLA.
-struct UntrackedInput {
-  static constexpr bool has_variance = false;
-  static constexpr bool propagates = false;
-
-  template <class Scalar, int Dk>
-  using State = Empty;
-  template <class Scalar, int Dk, int Dv>
-  using Options = LayerOptions<Scalar, Dk, Dv>;
-
+struct UntrackedInput : detail::WithoutState {
   template <class Options>
   static void add_inputs(InputWidths& inputs, const Options& options) {
     if (detail::is_finite(options.input_variance)) inputs.observation_noise = 1;
   }
-
-  template <class Options>
-  static Empty initial(const Options&) {
-    return {};
-  }
-  template <class Options>
-  static void check(Empty, const Options&) {}
 
   /// k E[u | v] / v = k tau / (tau + r).
   template <int Dk, class Scalar, class Options, class Decay, class Gain>

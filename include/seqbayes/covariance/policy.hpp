@@ -51,6 +51,24 @@ struct Empty {};
 
 namespace detail {
 
+/// What policies share that keep nothing between tokens.
+struct WithoutState {
+  static constexpr bool has_variance = false;
+  static constexpr bool propagates = false;
+
+  template <class Scalar, int Dk>
+  using State = Empty;
+  template <class Scalar, int Dk, int Dv>
+  using Options = LayerOptions<Scalar, Dk, Dv>;
+
+  template <class Options>
+  static Empty initial(const Options&) {
+    return {};
+  }
+  template <class Options>
+  static void check(Empty, const Options&) {}
+};
+
 /// State lies inside the object while it is small enough for a stack; beyond 64 KiB on the heap.
 template <class Scalar, int Rows, int Cols>
 inline constexpr bool is_inline =
@@ -105,6 +123,12 @@ inline void check_width(const char* name, Index width, int known) {
   }
 }
 
+template <int Dk, int Dv, class Options>
+void check_widths(const Options& options) {
+  check_width("key_dim", options.key_dim, Dk);
+  check_width("value_dim", options.value_dim, Dv);
+}
+
 template <class Scalar>
 void check_option(const char* name, const Scalar& value, Domain domain) {
   if (!all_in_domain(Eigen::Array<Scalar, 1, 1>(value), domain)) {
@@ -114,8 +138,7 @@ void check_option(const char* name, const Scalar& value, Domain domain) {
 
 template <class Scalar, int Dk, int Dv>
 void check_options(const LayerOptions<Scalar, Dk, Dv>& options) {
-  check_width("key_dim", options.key_dim, Dk);
-  check_width("value_dim", options.value_dim, Dv);
+  check_widths<Dk, Dv>(options);
   check_option("prior_variance", options.prior_variance, Domain::non_negative);
   check_option("log_decay", options.log_decay, Domain::log_decay);
   check_option("info_scale", options.info_scale, Domain::non_negative);

@@ -21,8 +21,7 @@ namespace detail {
 
 template <class Scalar, int Dk, int Dv>
 void check_options(const PreconditionedOptions<Scalar, Dk, Dv>& options) {
-  check_width("key_dim", options.key_dim, Dk);
-  check_width("value_dim", options.value_dim, Dv);
+  check_widths<Dk, Dv>(options);
   check_option("epsilon", options.epsilon, Domain::positive);
   check_option("base", options.base, Domain::positive);
   check_option("log_scale", options.log_scale, Domain::finite);

@@ -8,24 +8,9 @@ namespace seqbayes {
 
 /// No covariance: the key itself is the gain (the latent-input model, where the mean doesn't need
 /// one, and layers that gate the write by other means).
-struct NoCovariance {
-  static constexpr bool has_variance = false;
-  static constexpr bool propagates = false;
-
-  template <class Scalar, int Dk>
-  using State = Empty;
-  template <class Scalar, int Dk, int Dv>
-  using Options = LayerOptions<Scalar, Dk, Dv>;
-
+struct NoCovariance : detail::WithoutState {
   template <class Options>
   static constexpr void add_inputs(InputWidths&, const Options&) {}
-
-  template <class Options>
-  static Empty initial(const Options&) {
-    return {};
-  }
-  template <class Options>
-  static void check(Empty, const Options&) {}
 
   template <int Dk, class Scalar, class Options, class Decay, class Gain>
   static Scalar gain(const Options&, const Token<Scalar>& token, const Decay&, Empty, Gain& gain) {
@@ -55,26 +40,13 @@ Scalar to_observation_noise(const Scalar& write_strength, const Scalar& key_norm
 /// field `write_strength` (DeltaNet, Gated DeltaNet, KDA). Where beta |k|^2 > 1 no filter has this
 /// gain; its innovation variance and retrieval variance are then those of a noiseless observation,
 /// r = 0.
-struct ResetCovariance {
+struct ResetCovariance : detail::WithoutState {
   static constexpr bool has_variance = true;
-  static constexpr bool propagates = false;
-
-  template <class Scalar, int Dk>
-  using State = Empty;
-  template <class Scalar, int Dk, int Dv>
-  using Options = LayerOptions<Scalar, Dk, Dv>;
 
   template <class Options>
   static constexpr void add_inputs(InputWidths& inputs, const Options&) {
     inputs.write_strength = 1;
   }
-
-  template <class Options>
-  static Empty initial(const Options&) {
-    return {};
-  }
-  template <class Options>
-  static void check(Empty, const Options&) {}
 
   template <int Dk, class Scalar, class Options, class Decay, class Gain>
   static Scalar gain(const Options& options, const Token<Scalar>& token, const Decay&, Empty,

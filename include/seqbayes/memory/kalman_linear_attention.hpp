@@ -46,8 +46,7 @@ class KalmanLinearAttention {
 
   /// @throws std::invalid_argument naming the option that is out of its domain.
   explicit KalmanLinearAttention(const Options& options) : options_(options) {
-    detail::check_width("key_dim", options_.key_dim, Dk);
-    detail::check_width("value_dim", options_.value_dim, Dv);
+    detail::check_widths<Dk, Dv>(options_);
     check_entries("decay", options_.decay);
     check_entries("process_noise", options_.process_noise);
     detail::check_option("floor", options_.floor, Domain::positive);

@@ -40,8 +40,7 @@ class MesaNet {
 
   /// @throws std::invalid_argument naming the option that is out of its domain.
   explicit MesaNet(const Options& options = {}) : options_(options) {
-    detail::check_width("key_dim", options_.key_dim, Dk);
-    detail::check_width("value_dim", options_.value_dim, Dv);
+    detail::check_widths<Dk, Dv>(options_);
     if (options_.ridge.size() == 0) options_.ridge.setOnes(key_dim());
     if (options_.ridge.size() != key_dim()) detail::fail("option ridge must have key_dim entries");
     for (const Scalar& entry : options_.ridge) {
