@@ -124,10 +124,10 @@ class MixerImpl : public ::torch::nn::Module {
     const double scale = 1 / std::sqrt(static_cast<double>(options_.head_dim));
     x.query = to_value_heads(query * ::torch::rsqrt(query.square().sum(-1, true) + eps) * scale);
     x.key = to_value_heads(key * ::torch::rsqrt(norm2));
-    if (options_.rule != Rule::delta_net) {
-      x.log_decay = -A_log.exp() * ::torch::softplus(a_proj(h) + dt_bias);
-    }
     const Tensor b = b_proj(h);
+    x.log_decay = options_.rule == Rule::delta_net
+                      ? ::torch::zeros_like(b)
+                      : -A_log.exp() * ::torch::softplus(a_proj(h) + dt_bias);
     if (!options_.is_filter()) {
       x.write_strength = ::torch::sigmoid(b) * (options_.allow_neg_eigval ? 2 : 1);
       return x;

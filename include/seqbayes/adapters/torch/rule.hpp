@@ -16,7 +16,8 @@ enum class Rule {
 
 namespace detail {
 
-/// Runs the rule with prior variance 1: [B, T, H, Dv].
+/// Runs the rule with prior variance 1: [B, T, H, Dv]. DeltaNet is Gated DeltaNet with log decay 0,
+/// which the caller fills in.
 template <class Scalar>
 Tensor run_rule(Rule rule, State& memory, const Inputs& x) {
   const auto run = [&]<class L>(std::type_identity<L>) {
@@ -26,7 +27,7 @@ Tensor run_rule(Rule rule, State& memory, const Inputs& x) {
   using DiagonalKalman =
       Layer<Scalar, -1, -1, AssociativeRegression, ScalarDecay, DiagonalCovariance>;
   switch (rule) {
-    case Rule::delta_net: return run(std::type_identity<DeltaNet<Scalar>>());
+    case Rule::delta_net:
     case Rule::gated_delta_net: return run(std::type_identity<GatedDeltaNet<Scalar>>());
     case Rule::diagonal_kalman: return run(std::type_identity<DiagonalKalman>());
     case Rule::bayesian: return run(std::type_identity<BayesianLayer<Scalar>>());
