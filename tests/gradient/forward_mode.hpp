@@ -17,25 +17,44 @@ using seqbayes::Gradient;
 using Jet = ceres::Jet<long double, 1>;
 
 /// Calls f(entry, transposed entry) for each entry of a state, or each pair in the lower triangle
-/// of a full covariance, which are the same entry otherwise.
+/// of a full covariance or a key moment, which are the same entry otherwise.
 template <class State, class F>
 void for_each_entry(State& state, F&& f) {
   const auto all = [&](auto& m) {
     for (Index i = 0; i < m.size(); ++i) f(m.data()[i], m.data()[i]);
   };
-  all(state.mean);
-  if constexpr (requires { state.covariance.size(); }) {
+  const auto lower = [&](auto& p) {
+    for (Index i = 0; i < p.rows(); ++i) {
+      for (Index j = 0; j <= i; ++j) f(p(i, j), p(j, i));
+    }
+  };
+  if constexpr (requires { state.mean; }) all(state.mean);
+  if constexpr (requires { state.key_moment; }) {
+    lower(state.key_moment);
+    all(state.value_moment);
+  } else if constexpr (requires { state.information; }) {
+    all(state.precision);
+    all(state.information);
+  } else if constexpr (requires { state.covariance.size(); }) {
     auto& p = state.covariance;
     if (p.rows() > 1 && p.rows() == p.cols()) {
-      for (Index i = 0; i < p.rows(); ++i) {
-        for (Index j = 0; j <= i; ++j) f(p(i, j), p(j, i));
-      }
+      lower(p);
     } else {
       all(p);
     }
   } else if constexpr (!std::is_same_v<std::remove_cvref_t<decltype(state.covariance)>,
                                        seqbayes::Empty>) {
     f(state.covariance, state.covariance);
+  }
+}
+
+/// Calls f(name, entries) for each option of the layers that keep information.
+template <class Options, class F>
+void for_each_option(Options& options, F&& f) {
+  if constexpr (requires { options.ridge; }) f("ridge", options.ridge);
+  if constexpr (requires { options.decay; }) {
+    f("decay", options.decay);
+    f("option process_noise", options.process_noise);
   }
 }
 
@@ -89,8 +108,9 @@ struct DualRun {
   typename Dual::State start;
   Stream<Jet> x;
 
-  DualRun(const Setup<double>& setup, const typename L::State& state, const Stream<double>& stream)
-      : options(make<Dual>(setup).options()),
+  DualRun(const typename Dual::Options& given, const typename L::State& state,
+          const Stream<double>& stream)
+      : options(Dual(given).options()),
         start(Dual(options).initial_state()),
         x(stream.template as<Jet>()) {
     std::vector<Jet> entries;
@@ -172,21 +192,27 @@ std::vector<Part> parts(const Gradient<L>& gradient) {
     state.entries.push_back(&a == &b ? a : static_cast<long double>(a) + b);
   });
   all.push_back(Part{"prior variance", {gradient.prior_variance}});
+  for_each_option(gradient.options, [&](const char* name, const auto& entries) {
+    Part& part = all.emplace_back(Part{name, {}});
+    for (Index i = 0; i < entries.size(); ++i) part.entries.push_back(entries.data()[i]);
+  });
   return all;
 }
 
 /// The same by forward mode.
 template <class L>
-std::vector<Part> forward_mode(const Setup<double>& setup, const typename L::State& start,
-                               const Stream<double>& stream, const Loss<L>& loss) {
-  DualRun<L> run(setup, start, stream);
+std::vector<Part> forward_mode(const typename Rebind<L, Jet>::Options& options,
+                               const typename L::State& start, const Stream<double>& stream,
+                               const Loss<L>& loss) {
+  DualRun<L> run(options, start, stream);
   std::vector<Part> all;
   const auto slope = [&](Part& part, Jet& a, Jet& b) {
     part.entries.push_back(run.slope_along(a, b, loss));
   };
   seqbayes::for_each_field(
       [&](std::string_view name, auto, Matrix<Jet>& x) {
-        if constexpr (recipe_of<L>.decay == laws::Decay::constant) {
+        if constexpr (requires { run.options.log_decay; } &&
+                      recipe_of<L>.decay == laws::Decay::constant) {
           if (name == "log_decay") {
             Part& option = all.emplace_back(Part{"log_decay", {}});
             slope(option, run.options.log_decay, run.options.log_decay);
@@ -205,7 +231,17 @@ std::vector<Part> forward_mode(const Setup<double>& setup, const typename L::Sta
   } else {
     prior.entries.push_back(0);
   }
+  for_each_option(run.options, [&](const char* name, auto& x) {
+    Part& part = all.emplace_back(Part{name, {}});
+    for (Index i = 0; i < x.size(); ++i) slope(part, x.data()[i], x.data()[i]);
+  });
   return all;
+}
+
+template <class L>
+std::vector<Part> forward_mode(const Setup<double>& setup, const typename L::State& start,
+                               const Stream<double>& stream, const Loss<L>& loss) {
+  return forward_mode<L>(make<Rebind<L, Jet>>(setup).options(), start, stream, loss);
 }
 
 }  // namespace gradient

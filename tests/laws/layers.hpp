@@ -23,6 +23,15 @@ struct RebindOf<seqbayes::SeveralWrites<Base, Dk, Dv, Writes>, S> {
   using type = seqbayes::SeveralWrites<typename RebindOf<Base, S>::type, Dk, Dv, Writes>;
 };
 
+template <class From, int Dk, int Dv, class S>
+struct RebindOf<seqbayes::MesaNet<From, Dk, Dv>, S> {
+  using type = seqbayes::MesaNet<S, Dk, Dv>;
+};
+template <class From, int Dk, int Dv, class S>
+struct RebindOf<seqbayes::KalmanLinearAttention<From, Dk, Dv>, S> {
+  using type = seqbayes::KalmanLinearAttention<S, Dk, Dv>;
+};
+
 }  // namespace detail
 
 /// The same layer of another scalar.

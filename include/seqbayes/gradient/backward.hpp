@@ -26,6 +26,17 @@ void make_gradient(const L& layer, const Sequence<typename L::Scalar>& x, Gradie
     gradient.log_decay.setZero(1, 1);
   }
   gradient.prior_variance = Scalar(0);
+  gradient.options.set_zero(layer);
+}
+
+/// What `StepVjp::step` adds derivatives by options to.
+template <class L>
+auto& option_gradient(Gradient<L>& gradient) {
+  if constexpr (std::is_empty_v<OptionGradient<L>>) {
+    return gradient.prior_variance;
+  } else {
+    return gradient.options;
+  }
 }
 
 /// About sqrt(T): as many checkpoints as tokens from one to the next.
@@ -35,7 +46,9 @@ inline Index default_interval(Index length) {
 
 template <class L>
 void advance(const L& layer, typename L::State& state, const Token<typename L::Scalar>& token) {
-  if constexpr (requires { layer.step_mean(state, token); }) {
+  if constexpr (requires { layer.advance(state, token); }) {
+    layer.advance(state, token);
+  } else if constexpr (requires { layer.step_mean(state, token); }) {
     layer.step_mean(state, token);
   } else {
     layer.step(state, token);
@@ -76,7 +89,7 @@ void scan_vjp_steps(const L& layer, const typename L::State& initial_state,
       if (!cotangent.variance.empty()) out.variance = cotangent.variance[t];
       TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient, t);
       StepVjp<L>::step(layer, before[static_cast<std::size_t>(i)], x.token(t), out, dstate, grad,
-                       gradient.prior_variance);
+                       option_gradient(gradient));
     }
   }
   gradient.initial_state = std::move(dstate);

@@ -22,6 +22,13 @@ struct Cotangent {
   std::optional<typename L::State> state{};
 };
 
+/// Derivatives by options that are not the grid's, under their names; a layer that has such
+/// specialises it, with `set_zero(layer)`, which gives them their shapes.
+template <class L>
+struct OptionGradient {
+  void set_zero(const L&) {}
+};
+
 /// Derivatives of the loss by the inputs of a scan: of each field that the layer reads, a matrix in
 /// the shape of the input (one column where the input has one for all channels); all other fields
 /// stay empty.
@@ -35,6 +42,7 @@ struct Gradient : Fields<Matrix<typename L::Scalar>> {
   /// By the option `prior_variance`, *at the given initial state*: what reset layers' variances and
   /// evidence take from it. `from_prior` is the rest for runs from `layer.initial_state()`.
   typename L::Scalar prior_variance{};
+  OptionGradient<L> options{};  ///< MesaNet's and Kalman Linear Attention's.
 };
 
 /// The derivative of the loss by the option `prior_variance` of a run that started from

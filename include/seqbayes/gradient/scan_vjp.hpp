@@ -4,6 +4,7 @@
 #pragma once
 
 #include <seqbayes/gradient/backward.hpp>
+#include <seqbayes/gradient/information.hpp>
 #include <seqbayes/gradient/several_writes.hpp>
 #include <seqbayes/scan/threads.hpp>
 

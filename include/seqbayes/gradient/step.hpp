@@ -24,9 +24,11 @@ struct StepCotangent {
 /// - `Output`: a `StepCotangent`;
 /// - `final_state(layer, state)`: the derivative by the final state, zero if `state` (an optional)
 ///   is empty;
-/// - `step(layer, before, token, out, dstate, grad, dprior_variance)`: `before` is the state before
-///   the token, `out` an `Output`, `dstate` the derivative by the state after the token and,
-///   on return, by `before`. Derivatives by the token's fields are added to `grad`.
+/// - `step(layer, before, token, out, dstate, grad, doptions)`: `before` is the state before the
+///   token, `out` an `Output`, `dstate` the derivative by the state after the token and, on return,
+///   by `before`. Derivatives by the token's fields are added to `grad`, those by options to
+///   `doptions`: the layer's `OptionGradient`, or, where that is empty, the scalar
+///   `prior_variance`.
 template <class L>
 struct StepVjp {
   static_assert(!std::is_same_v<L, L>,

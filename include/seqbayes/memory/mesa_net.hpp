@@ -76,6 +76,13 @@ class MesaNet {
   /// Adds one token to the moments and solves for its query. Checks nothing; with static widths it
   /// never allocates.
   StepMean<Scalar, Dv> step(State& state, const Token<Scalar>& token) const {
+    advance(state, token);
+    const Vector<Scalar, Dk> solved =
+        precision(state).solve(Vector<Scalar, Dk>(token.query.template vector<Dk>()));
+    return {detail::sized<Dk, Dv>(state.value_moment).transpose().lazyProduct(solved)};
+  }
+  /// What `step` does to the state alone.
+  void advance(State& state, const Token<Scalar>& token) const {
     using std::exp;
     const Scalar decay = exp(token.log_decay[0]);
     const Vector<Scalar, Dk> k = token.key.template vector<Dk>();
@@ -86,12 +93,12 @@ class MesaNet {
     key_moment += write.lazyProduct(k.transpose());
     value_moment *= decay;
     value_moment += write.lazyProduct(token.value.template vector<Dv>().transpose());
-
-    Eigen::Matrix<Scalar, Dk, Dk> precision = key_moment;
+  }
+  /// K + Diag(ridge), factorised. Checks nothing.
+  Eigen::LLT<Eigen::Matrix<Scalar, Dk, Dk>> precision(const State& state) const {
+    Eigen::Matrix<Scalar, Dk, Dk> precision = state.key_moment;
     precision.diagonal() += options_.ridge;
-    const Vector<Scalar, Dk> solved =
-        precision.llt().solve(Vector<Scalar, Dk>(token.query.template vector<Dk>()));
-    return {value_moment.transpose().lazyProduct(solved)};
+    return precision.llt();
   }
 
  private:

@@ -14,8 +14,9 @@ namespace seqbayes {
 /// - `step(state, token)` advances the state by one token and returns an aggregate whose `.mean`
 ///   holds the value_dim() outputs of that token.
 ///
-/// Used if it is there: `check_state(state)`, which throws, and `step_mean(state, token)`, which
-/// leaves out what costs more than the mean. docs/writing-a-layer.md has a complete layer.
+/// Used if it is there: `check_state(state)`, which throws; `step_mean(state, token)`, which leaves
+/// out what costs more than the mean; and `advance(state, token)`, which leaves out the output.
+/// docs/writing-a-layer.md has a complete layer.
 template <class L>
 concept SequenceLayer = std::copyable<typename L::State> &&
     requires(const L layer, typename L::State state, const Token<typename L::Scalar> token) {
