@@ -192,6 +192,8 @@ std::vector<Part> parts(const Gradient<L>& gradient) {
     state.entries.push_back(&a == &b ? a : static_cast<long double>(a) + b);
   });
   all.push_back(Part{"prior variance", {gradient.prior_variance}});
+  all.push_back(Part{"input variance", {gradient.input_variance}});
+  all.push_back(Part{"info scale", {gradient.info_scale}});
   for_each_option(gradient.options, [&](const char* name, const auto& entries) {
     Part& part = all.emplace_back(Part{name, {}});
     for (Index i = 0; i < entries.size(); ++i) part.entries.push_back(entries.data()[i]);
@@ -225,12 +227,19 @@ std::vector<Part> forward_mode(const typename Rebind<L, Jet>::Options& options,
       run.x.fields);
   Part& state = all.emplace_back(Part{"initial state", {}});
   for_each_entry(run.start, [&](Jet& a, Jet& b) { slope(state, a, b); });
-  Part& prior = all.emplace_back(Part{"prior variance", {}});
-  if constexpr (requires { run.options.prior_variance; }) {
-    slope(prior, run.options.prior_variance, run.options.prior_variance);
-  } else {
-    prior.entries.push_back(0);
-  }
+  const auto option = [&](const char* name, auto of) {
+    Part& part = all.emplace_back(Part{name, {}});
+    if constexpr (requires { of(run.options); }) {
+      slope(part, of(run.options), of(run.options));
+    } else {
+      part.entries.push_back(0);
+    }
+  };
+  option("prior variance",
+         [](auto& o) -> decltype((o.prior_variance)) { return o.prior_variance; });
+  option("input variance",
+         [](auto& o) -> decltype((o.input_variance)) { return o.input_variance; });
+  option("info scale", [](auto& o) -> decltype((o.info_scale)) { return o.info_scale; });
   for_each_option(run.options, [&](const char* name, auto& x) {
     Part& part = all.emplace_back(Part{name, {}});
     for (Index i = 0; i < x.size(); ++i) slope(part, x.data()[i], x.data()[i]);

@@ -25,7 +25,7 @@ void make_gradient(const L& layer, const Sequence<typename L::Scalar>& x, Gradie
   if constexpr (requires { requires std::is_same_v<typename L::Decay, ConstantDecay>; }) {
     gradient.log_decay.setZero(1, 1);
   }
-  gradient.prior_variance = Scalar(0);
+  static_cast<LayerOptionGradient<Scalar>&>(gradient) = {};
   gradient.options.set_zero(layer);
 }
 
@@ -33,7 +33,7 @@ void make_gradient(const L& layer, const Sequence<typename L::Scalar>& x, Gradie
 template <class L>
 auto& option_gradient(Gradient<L>& gradient) {
   if constexpr (std::is_empty_v<OptionGradient<L>>) {
-    return gradient.prior_variance;
+    return static_cast<LayerOptionGradient<typename L::Scalar>&>(gradient);
   } else {
     return gradient.options;
   }

@@ -100,6 +100,8 @@ struct GainVjp<AccumulatedCovariance> {
     grad.query.add(pq * Scalar(Scalar(2) * d.variance));
     grad.key.add(dpk * Scalar(Scalar(2) * rho));
     grad.observation_noise.add_one(k.dot(dpk) * keep * keep + d.innovation_variance);
+    const Scalar lost = rho / options.input_variance;  // r / (tau + r)
+    d.doptions->input_variance += k.dot(dpk) * lost * lost + d.innovation_variance;
     Empty none;
     GainVjp<UntrackedInput>::step<Dk>(options, token, decay, Empty(), d, none, grad);
     detail::predict_vjp(decayed, decay, dp, d);

@@ -14,11 +14,11 @@ namespace seqbayes {
 /// The derivatives that come into a gain pass, and those of what is no field.
 template <class Scalar, int Dk>
 struct GainCotangent {
-  Vector<Scalar, Dk> gain;            ///< By kappa.
-  Scalar innovation_variance{};       ///< By s.
-  Scalar variance{};                  ///< By q' P q.
-  Vector<Scalar, Dk> dlog_decay;      ///< Result: by the covariance's log decay, a channel each.
-  Scalar* dprior_variance = nullptr;  ///< Result, added to: by the option.
+  Vector<Scalar, Dk> gain;        ///< By kappa.
+  Scalar innovation_variance{};   ///< By s.
+  Scalar variance{};              ///< By q' P q.
+  Vector<Scalar, Dk> dlog_decay;  ///< Result: by the covariance's log decay, a channel each.
+  LayerOptionGradient<Scalar>* doptions = nullptr;  ///< Result, added to.
 };
 
 /// `step(options, token, decay, before, d, dstate, grad)`: one token of a policy backwards. `decay`
@@ -52,7 +52,9 @@ struct GainVjp<UntrackedInput> {
     const Scalar total = tau + token.observation_noise[0];
     const Scalar shrunk = tau / total;
     grad.key.add(d.gain * shrunk);
-    grad.observation_noise.add_one(-d.gain.dot(token.key.template vector<Dk>()) * shrunk / total);
+    const Scalar along = d.gain.dot(token.key.template vector<Dk>()) / total;
+    grad.observation_noise.add_one(-along * shrunk);
+    d.doptions->input_variance += along * (token.observation_noise[0] / total);
   }
 };
 
@@ -91,7 +93,7 @@ struct GainVjp<ResetCovariance> {
       dbeta += dv * beta * along * along * norm2;
       dnorm2 += dv * beta * along * along * beta;
     }
-    *d.dprior_variance += dprior;
+    d.doptions->prior_variance += dprior;
     grad.query.add(q * Scalar(Scalar(2) * dv) + k * dalong);
     grad.key.add(d.gain * beta + q * dalong + k * Scalar(Scalar(2) * dnorm2));
     grad.write_strength.add_one(dbeta);
@@ -160,6 +162,7 @@ struct GainVjp<IsotropicCovariance> {
     grad.key.add(d.gain * Scalar(predicted / s) + k * Scalar(Scalar(2) * dnorm2));
     grad.observation_noise.add_one(ds + dkeep / r);
     grad.process_noise.add_one(dpredicted);
+    d.doptions->info_scale -= dp * predicted * keep * predicted * keep * norm2 / (width * r);
     d.dlog_decay = decay.cwiseAbs2() * Scalar(Scalar(2) * dpredicted * before / width);
     dp = mean * dpredicted;
   }
@@ -194,6 +197,7 @@ struct GainVjp<DiagonalCovariance> {
         (d.gain.array() * predicted / s + Scalar(2) * k * (ds * predicted - change)).matrix());
     grad.observation_noise.add_one(ds + (change * k.square()).sum() / r);
     grad.process_noise.add(dpredicted.matrix());
+    d.doptions->info_scale -= (dp.array() * (predicted * k * keep).square()).sum() / r;
     d.dlog_decay = (Scalar(2) * dpredicted * decayed).matrix();
     dp = (decay.array().square() * dpredicted).matrix();
   }

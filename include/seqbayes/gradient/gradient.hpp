@@ -22,6 +22,17 @@ struct Cotangent {
   std::optional<typename L::State> state{};
 };
 
+/// Derivatives by the options of the grid's layers.
+template <class Scalar>
+struct LayerOptionGradient {
+  /// By the option `prior_variance`, *at the given initial state*: what reset layers' variances and
+  /// evidence take from it. `prior_variance_gradient` is the whole for runs from
+  /// `layer.initial_state()`.
+  Scalar prior_variance{};
+  Scalar input_variance{};  ///< 0 where it is infinite.
+  Scalar info_scale{};
+};
+
 /// Derivatives by options that are not the grid's, under their names; a layer that has such
 /// specialises it, with `set_zero(layer)`, which gives them their shapes.
 template <class L>
@@ -35,13 +46,10 @@ struct OptionGradient {
 ///
 /// `log_decay` of a layer with `ConstantDecay` is 1 x 1, the derivative by the option.
 template <SequenceLayer L>
-struct Gradient : Fields<Matrix<typename L::Scalar>> {
+struct Gradient : Fields<Matrix<typename L::Scalar>>, LayerOptionGradient<typename L::Scalar> {
   /// By the state before the first token. That of a full covariance is symmetric: the change of the
   /// loss is the sum over all entries, so each off-diagonal pair counts twice.
   typename L::State initial_state;
-  /// By the option `prior_variance`, *at the given initial state*: what reset layers' variances and
-  /// evidence take from it. `from_prior` is the rest for runs from `layer.initial_state()`.
-  typename L::Scalar prior_variance{};
   OptionGradient<L> options{};  ///< MesaNet's and Kalman Linear Attention's.
 };
 

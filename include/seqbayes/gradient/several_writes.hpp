@@ -77,7 +77,7 @@ void scan_vjp_checked(const SeveralWrites<Base, Dk, Dv, Writes>& layer,
       },
       flat, gradient);
   gradient.initial_state = std::move(flat.initial_state);
-  gradient.prior_variance = flat.prior_variance;
+  static_cast<LayerOptionGradient<Scalar>&>(gradient) = flat;
 }
 
 }  // namespace seqbayes::detail

@@ -27,8 +27,7 @@ struct StepCotangent {
 /// - `step(layer, before, token, out, dstate, grad, doptions)`: `before` is the state before the
 ///   token, `out` an `Output`, `dstate` the derivative by the state after the token and, on return,
 ///   by `before`. Derivatives by the token's fields are added to `grad`, those by options to
-///   `doptions`: the layer's `OptionGradient`, or, where that is empty, the scalar
-///   `prior_variance`.
+///   `doptions`: the layer's `OptionGradient`, or, where that is empty, a `LayerOptionGradient`.
 template <class L>
 struct StepVjp {
   static_assert(!std::is_same_v<L, L>,
@@ -62,7 +61,7 @@ struct StepVjp<Layer<Scalar, Dk, Dv, Model, Decay, Covariance>> {
 
   static void step(const L& layer, const State& before, const Token<Scalar>& token,
                    const StepCotangent<Scalar, Dv>& out, State& dstate,
-                   detail::TokenGradient<Scalar>& grad, Scalar& dprior_variance) {
+                   detail::TokenGradient<Scalar>& grad, LayerOptionGradient<Scalar>& doptions) {
     using Keys = Vector<Scalar, Dk>;
     const auto factor = detail::decay_factor<Decay, Dk>(token, layer.options());
     const Keys decay = detail::spread<Dk, Scalar>(factor, layer.key_dim());
@@ -75,7 +74,7 @@ struct StepVjp<Layer<Scalar, Dk, Dv, Model, Decay, Covariance>> {
     const Scalar s =
         Policy::template gain<Dk>(layer.options(), token, covariance_decay, covariance, gain);
     GainCotangent<Scalar, Dk> d;
-    d.dprior_variance = &dprior_variance;
+    d.doptions = &doptions;
     d.variance = out.variance;
     Vector<Scalar, Dv> dnu = Vector<Scalar, Dv>::Zero(layer.value_dim());
     if (L::has_variance && s > Scalar(0)) {  // log N(nu; 0, s I)

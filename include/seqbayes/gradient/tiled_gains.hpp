@@ -76,7 +76,7 @@ class TiledGainsVjp {
     const auto covariance = covariances(in, decay_of, before);
     Keys decay(dk_);
     GainCotangent<Scalar, Dk> d;
-    d.dprior_variance = &gradient_.prior_variance;
+    d.doptions = &gradient_;
     for (Index i = in.count; i-- > 0;) {
       const Index t = in.first + i;
       const Token<Scalar> token = in.x.token(t);
