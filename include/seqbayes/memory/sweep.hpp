@@ -26,12 +26,12 @@ using Lanes = Eigen::Array<Scalar, N, 1>;
 template <class Scalar>
 inline constexpr int vector_width = static_cast<int>(Eigen::internal::packet_traits<Scalar>::size);
 
-/// Tokens that a sweep takes at once, and its lanes: U = 4 and R = 8 accumulators and updates of
-/// two vectors fill the 32 registers of AVX-512, of one vector the 16 of AVX.
-inline constexpr int sweep_tokens = 4;
+/// Tokens that a sweep takes at once, and its lanes, two vectors. With U = 4 updates and R = 8
+/// reads its accumulators and updates fill the 32 registers of AVX-512, with U = 2 and R = 4 the 16
+/// of AVX.
+inline constexpr int sweep_tokens = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 4 : 2;
 template <class Scalar>
-inline constexpr int sweep_lanes =
-    (EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32 ? 2 : 1) * vector_width<Scalar>;
+inline constexpr int sweep_lanes = 2 * vector_width<Scalar>;
 
 template <class Scalar, int N>
 auto lanes(Scalar* data) {

@@ -59,7 +59,8 @@ struct CovarianceDecay {
 };
 
 /// Whether a covariance grows so fast that a group, which starts from the covariance before it,
-/// would lose digits that single tokens keep: by more than e^(2 G / 4) = e^2 in a group of G = 4.
+/// would lose digits that single tokens keep: by more than e^(2 G / 4), at most e^2,
+/// in a group.
 template <class Scalar>
 bool grows(const MatrixView<Scalar>& log_decay) {
   for (Index i = 0; i < log_decay.rows(); ++i) {
