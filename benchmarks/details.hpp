@@ -16,7 +16,8 @@ void register_threads();
 /// Prints the table of docs/performance.md.
 void print_summary(const Cases& cases);
 
-/// Its part on `scan_vjp`.
+/// Its part on other shapes, and that on `scan_vjp`.
+void print_shapes(const Cases& cases);
 void print_gradients();
 
 /// The case of this name; ends the program if there is none.

@@ -273,6 +273,7 @@ void print_summary(const Cases& cases) {
               "128: scan of the mean", "of peak", "scan with variance", "step of the mean",
               "step with variance"});
   print_layers(grids);
+  print_shapes(cases);
   print_gradients();
 }
 
