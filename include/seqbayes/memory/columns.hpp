@@ -54,7 +54,7 @@ auto read_part(const Matrix& m, const X& x, Index first, Index width) {
 template <class Matrix, class X, class Out>
 void read(const Matrix& m, const X& x, Out& out) {
   for_each_columns<typename Matrix::Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
-    out.segment(first, width) = read_part<N>(m, x, first, width).matrix();
+    out.template segment<N>(first, width) = read_part<N>(m, x, first, width).matrix();
   });
 }
 
@@ -64,7 +64,7 @@ auto quadratic_form(const Matrix& m, const X& x) {
   using Scalar = typename Matrix::Scalar;
   Scalar total(0);
   for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
-    total += (read_part<N>(m, x, first, width) * x.segment(first, width).array()).sum();
+    total += (read_part<N>(m, x, first, width) * x.template segment<N>(first, width).array()).sum();
   });
   return total;
 }
@@ -75,7 +75,7 @@ void update_and_read(Matrix& m, const Scale& scale, const W& w, const Y& y, cons
   using Scalar = typename Matrix::Scalar;
   for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
     using Part = Eigen::Map<RowPart<Scalar, N>>;
-    const RowPart<Scalar, N> write = y.segment(first, width).array();
+    const RowPart<Scalar, N> write = y.template segment<N>(first, width).array();
     RowPart<Scalar, N> sum = RowPart<Scalar, N>::Zero(width);
     Scalar* row = m.data() + first;
     for (Index i = 0; i < m.rows(); ++i, row += m.cols()) {
@@ -84,7 +84,7 @@ void update_and_read(Matrix& m, const Scale& scale, const W& w, const Y& y, cons
       part = updated;
       sum += updated * Scalar(x[i]);
     }
-    out.segment(first, width) = sum.matrix();
+    out.template segment<N>(first, width) = sum.matrix();
   });
 }
 
@@ -96,8 +96,8 @@ void decay_and_add_outer(Matrix& p, const Decay& decay, const C& c,
   using Scalar = typename Matrix::Scalar;
   for_each_columns<Scalar>(p.cols(), [&]<int N>(Index first, Index width) {
     using Part = Eigen::Map<RowPart<Scalar, N>>;
-    const RowPart<Scalar, N> column_decay = decay.segment(first, width).array();
-    const RowPart<Scalar, N> column_c = c.segment(first, width).array();
+    const RowPart<Scalar, N> column_decay = decay.template segment<N>(first, width).array();
+    const RowPart<Scalar, N> column_c = c.template segment<N>(first, width).array();
     Scalar* row = p.data() + first;
     for (Index i = 0; i < p.rows(); ++i, row += p.cols()) {
       Part part(row, width);
