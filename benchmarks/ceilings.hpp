@@ -49,6 +49,26 @@ template <class Scalar>
   benchmark::ClobberMemory();
 }
 
+/// Y = X W for a tall X and a square W, by Eigen: what a projection of a layer's inputs costs.
+template <class Scalar>
+class Product {
+  using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+
+ public:
+  Product(Eigen::Index rows, Eigen::Index dim)
+      : x_(Matrix::Random(rows, dim)), w_(Matrix::Random(dim, dim)), y_(rows, dim) {}
+
+  void operator()() {
+    y_.noalias() = x_ * w_;
+    benchmark::DoNotOptimize(y_.data());
+    benchmark::ClobberMemory();
+  }
+  [[nodiscard]] double flops() const { return 2.0 * double(x_.size()) * double(w_.cols()); }
+
+ private:
+  Matrix x_, w_, y_;
+};
+
 /// Flops a second of `multiply_add`: the peak of this core, now.
 template <class Scalar>
 double peak() {

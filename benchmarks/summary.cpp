@@ -57,9 +57,11 @@ void print_head(const std::vector<std::string>& cells) {
 /// Every layer of the grid at one width, in turn.
 class Grid {
  public:
-  Grid(const Cases& cases, Index dim) {
+  Grid(const Cases& cases, Index dim)
+      : product_(std::make_unique<Product<float>>(usual_length, dim)) {
     const std::string width = std::to_string(dim);
     tasks_.push_back(multiply_add<float>);
+    tasks_.push_back([&product = *product_] { product(); });
     for (const char* layer : layers) {
       cases_.push_back(&find(cases, "float/" + width + 'x' + width + '/' + layer));
       runs_.push_back(cases_.back()->make(usual_length));
@@ -90,6 +92,14 @@ class Grid {
     return of_peak(
         cases_[layer]->flops, [](double x, double) { return x; }, layer, layer, what);
   }
+  /// A matrix product's flops, against the peak.
+  [[nodiscard]] double product_of_peak() const {
+    return timings_->median_of(
+        [this](double time, double peak_time) {
+          return product_->flops() / time * peak_time / multiply_add_flops<float>();
+        },
+        1, 0);
+  }
   /// What the covariance's flops get of the peak in the time that it adds to the gated delta rule.
   [[nodiscard]] double gain_pass_of_peak() const {
     return of_peak(
@@ -100,7 +110,7 @@ class Grid {
   [[nodiscard]] double peak() const { return multiply_add_flops<float>() / timings_->of(0); }
 
  private:
-  static std::size_t task(std::size_t layer, What what) { return 1 + 5 * layer + what; }
+  static std::size_t task(std::size_t layer, What what) { return 2 + 5 * layer + what; }
 
   template <class F>
   double of_peak(double flops, F&& time, std::size_t a, std::size_t b, What what) const {
@@ -112,6 +122,7 @@ class Grid {
         task(a, what), task(b, what), std::size_t(0));
   }
 
+  std::unique_ptr<Product<float>> product_;
   std::vector<const Case*> cases_;
   std::vector<std::unique_ptr<Run>> runs_;
   std::vector<Task> tasks_;
@@ -196,6 +207,9 @@ void print_target(const Grids& grids, const std::string& what, F&& cell,
 }
 
 void print_targets(const Grids& grids) {
+  print_target(
+      grids, "2048 x d times d x d by Eigen, of peak",
+      [](const Grid& grid) { return percent(grid.product_of_peak()); }, "");
   for (const std::size_t i : {0UL, 1UL, 2UL, 4UL, 5UL, 7UL, 8UL}) {
     print_target(
         grids, std::string(layers[i]) + ", scan, of peak",

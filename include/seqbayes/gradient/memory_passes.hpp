@@ -57,6 +57,25 @@ auto lane_row(Scalar* rows, std::size_t t) {
   return lanes<Scalar, N>(rows + Index(t) * N);
 }
 
+/// Entries first to first + width - 1 of a row as N lanes, and back.
+template <int N, class Scalar>
+void load_lanes(const Scalar* row, Index first, Index width, Lanes<Scalar, N>& x) {
+  if (width == N) {
+    x = Eigen::Map<const Lanes<Scalar, N>>(row + first);
+  } else {
+    for (Index j = 0; j < N; ++j) x[j] = j < width ? row[first + j] : Scalar(0);
+  }
+}
+template <int N, class Scalar>
+void store_lanes(Scalar* row, Index first, Index width, const Lanes<Scalar, N>& x) {
+  if (width == N) {
+    Eigen::Map<Lanes<Scalar, N>> whole(row + first);
+    whole = x;
+  } else {
+    for (Index j = 0; j < width; ++j) row[first + j] = x[j];
+  }
+}
+
 /// The scales of group g, forward or backward.
 template <class Pass, class Scalar>
 const GroupScales<Scalar>& scales_of_group(const PassInputs<Scalar>& p, std::size_t g) {
@@ -128,12 +147,7 @@ struct InnovationPass {
     const MemoryGroup<Scalar>& group = p.memory.groups[g];
     Lanes<Scalar, N> nu[G];
     for (std::size_t t = 0; t < G; ++t) {
-      const Scalar* value = p.in.value[g * G + t];
-      if (!value) {
-        nu[t].setZero();
-        continue;
-      }
-      load_lanes<N>(value, p.first, p.width, nu[t]);
+      load_lanes<N>(p.in.value[g * G + t], p.first, p.width, nu[t]);
       nu[t] -= lane_row<N>(reads, t) * group.read_scale[t];
       for (std::size_t s = 0; s < t; ++s) nu[t] -= nu[s] * group.erase_on_gain[t][s];
       store_lanes<N>(p.values(p.tile.nu)[g * G + t], p.first, p.width, nu[t]);

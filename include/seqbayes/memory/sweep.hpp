@@ -33,6 +33,12 @@ inline constexpr int sweep_tokens = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32
 template <class Scalar>
 inline constexpr int sweep_lanes = 2 * vector_width<Scalar>;
 
+/// `count` entries, filled up to whole vectors.
+template <class Scalar>
+constexpr Index whole_vectors(Index count) {
+  return (count + vector_width<Scalar> - 1) / vector_width<Scalar> * vector_width<Scalar>;
+}
+
 template <class Scalar, int N>
 auto lanes(Scalar* data) {
   using Entries = Lanes<std::remove_const_t<Scalar>, N>;

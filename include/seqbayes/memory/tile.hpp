@@ -50,11 +50,12 @@ constexpr Index whole_groups(Index tokens) {
 template <class Scalar>
 struct TileInputs {
   std::vector<const Scalar*> erase, query;  ///< e_t and q_t, Dk wide; a null token's are 0.
-  std::vector<const Scalar*> value;         ///< y_t, Dv wide; a null token has none.
+  std::vector<const Scalar*> value;         ///< y_t, whole vectors wide; a null token's is 0.
+  std::vector<Scalar*> output;              ///< Where o_t goes, as wide.
   Buffer<Scalar> gain;                      ///< w_t, Dk wide.
   Buffer<Scalar> decay;                     ///< Factors of the memory: 1 or Dk a token.
   Buffer<Scalar> covariance_decay;          ///< Dk for one token.
-  Buffer<Scalar> own_erase, own_query, own_value, zeros;
+  Buffer<Scalar> own_erase, own_query, own_value, own_output, zeros;
   Buffer<Scalar> innovation_variance, innovation_norm2;
 };
 
@@ -170,68 +171,38 @@ template <bool predicts, int Dk, class Scalar>
   tile.final_scale = Scalar(1);
 }
 
-/// Entries first to first + width - 1 of a row as N lanes, and back.
-template <int N, class Scalar>
-void load_lanes(const Scalar* row, Index first, Index width, Lanes<Scalar, N>& x) {
-  if (width == N) {
-    x = Eigen::Map<const Lanes<Scalar, N>>(row + first);
-  } else {
-    for (Index j = 0; j < N; ++j) x[j] = j < width ? row[first + j] : Scalar(0);
-  }
-}
-template <int N, class Scalar>
-void store_lanes(Scalar* row, Index first, Index width, const Lanes<Scalar, N>& x) {
-  if (width == N) {
-    Eigen::Map<Lanes<Scalar, N>> whole(row + first);
-    whole = x;
-  } else {
-    for (Index j = 0; j < width; ++j) row[first + j] = x[j];
-  }
-}
-
-/// Rows of the output, T x Dv.
-template <class Scalar>
-struct OutputRows {
-  Scalar* data;
-  Index stride;
-  Index count;
-
-  Scalar* row(Index t) const { return data + t * stride; }
-};
-
-/// Innovations and outputs of the group at token t0, for value columns `first` to `first + width -
-/// 1`. `reads` holds block' q_t, then (if the model predicts) block' e_t. Leaves the innovations,
-/// scaled for the block, in `update`.
+/// Innovations and outputs of the group at token t0, for N value columns from `first` on. `reads`
+/// holds block' q_t, then (if the model predicts) block' e_t. Leaves the innovations, scaled for
+/// the block, in `update`.
 template <bool predicts, int N, class Scalar>
 [[gnu::flatten]] void solve_group(const MemoryGroup<Scalar>& group, const TileInputs<Scalar>& in,
-                                  const Scalar* reads, Scalar* update,
-                                  const OutputRows<Scalar>& out, Index t0, Index first, Index width,
+                                  const Scalar* reads, Scalar* update, std::size_t t0, Index first,
                                   Scalar* norm2) {
-  constexpr int G = sweep_tokens;
+  constexpr std::size_t G = sweep_tokens;
   Lanes<Scalar, N> nu[G];
-  for (int t = 0; t < G; ++t) {
-    if (t0 + t >= out.count) {
-      nu[t].setZero();
-      continue;
-    }
-    load_lanes<N>(in.value[static_cast<std::size_t>(t0 + t)], first, width, nu[t]);
+  const auto solve = [&]<std::size_t t>(std::integral_constant<std::size_t, t>) {
+    nu[t] = Eigen::Map<const Lanes<Scalar, N>>(in.value[t0 + t] + first);
     if constexpr (predicts) {
-      nu[t] -= lanes<const Scalar, N>(reads + (G + t) * N) * group.read_scale[t];
-      for (int s = 0; s < t; ++s) nu[t] -= nu[s] * group.erase_on_gain[t][s];
+      nu[t] -= lanes<const Scalar, N>(reads + Index(G + t) * N) * group.read_scale[t];
+      for (std::size_t s = 0; s < t; ++s) nu[t] -= nu[s] * group.erase_on_gain[t][s];
     }
     if (norm2) norm2[t0 + t] += nu[t].square().sum();
-    Lanes<Scalar, N> o = lanes<const Scalar, N>(reads + t * N) * group.read_scale[t];
-    for (int s = 0; s <= t; ++s) o += nu[s] * group.query_on_gain[t][s];
-    store_lanes<N>(out.row(t0 + t), first, width, o);
+    Lanes<Scalar, N> o = lanes<const Scalar, N>(reads + Index(t) * N) * group.read_scale[t];
+    for (std::size_t s = 0; s <= t; ++s) o += nu[s] * group.query_on_gain[t][s];
+    Eigen::Map<Lanes<Scalar, N>>(in.output[t0 + t] + first) = o;
+    lanes<Scalar, N>(update + Index(t) * N) = nu[t] * group.write_scale[t];
+  };
+  [&]<std::size_t... t>(std::index_sequence<t...>) {
+    (solve(std::integral_constant<std::size_t, t>()), ...);
   }
-  for (int s = 0; s < G; ++s) lanes<Scalar, N>(update + s * N) = nu[s] * group.write_scale[s];
+  (std::make_index_sequence<G>());
 }
 
-/// Runs a tile over N value columns of `mean` (Dk x Dv, row-major, `stride` from row to row).
+/// Runs a tile over N value columns of `mean` (Dk x Dv, row-major, `stride` from row to row), of
+/// which it has `width`.
 template <bool predicts, Scaling scaling, bool channel, int N, class Scalar>
 void run_columns(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index key_dim, Scalar* mean,
-                 Index stride, const OutputRows<Scalar>& out, Index first, Index width,
-                 Scalar* norm2) {
+                 Index stride, Index first, Index width, Scalar* norm2) {
   constexpr std::size_t G = sweep_tokens;
   constexpr std::size_t R = predicts ? 2 * G : G;
   Scalar* block = tile.block.reserve(key_dim * N);
@@ -256,8 +227,16 @@ void run_columns(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index key_dim
   sweep<Scaling::none, N>(block, key_dim, write_rows(0), {update, N}, read_rows(0), {reads, N}, {});
   for (std::size_t g = 0; g < tile.groups.size(); ++g) {
     const MemoryGroup<Scalar>& group = tile.groups[g];
-    solve_group<predicts, N>(group, in, reads, update, out, Index(g * G), first, width, norm2);
-    const auto next = read_rows(g + 1 < tile.groups.size() ? g + 1 : g);
+    solve_group<predicts, N>(group, in, reads, update, g * G, first, norm2);
+    const std::size_t after = g + 1 < tile.groups.size() ? g + 1 : g;
+    const auto next = read_rows(after);
+    // What the sweep's time suffices to bring from memory. In a function of its own g++ drops it.
+    for (std::size_t t = after * G; t < (after + 1) * G; ++t) {
+      for (Index j = first; j < first + N; j += Index(64 / sizeof(Scalar))) {
+        Eigen::internal::prefetch(in.value[t] + j);
+        Eigen::internal::prefetch(in.output[t] + j);
+      }
+    }
     if (scaling != Scaling::none && group.rescale) {
       const Scales<Scalar> scales =
           channel ? Scales<Scalar>{tile.row_scale.data() + Index(g) * key_dim, 1}

@@ -86,7 +86,7 @@ void scan_checked(const L& layer, typename L::State& state, const Sequence<typen
                   Matrix<typename L::Scalar>& mean, Workspace<typename L::Scalar>& workspace,
                   Execution how) {
   mean.resize(x.length(), layer.value_dim());
-  run<false>(layer, state, x, how, workspace, {{mean.data(), mean.cols(), mean.rows()}});
+  run<false>(layer, state, x, how, workspace, {{mean.data(), mean.cols()}});
 }
 
 template <class L>
@@ -104,9 +104,7 @@ void scan_checked(const L& layer, typename L::State& state, const Sequence<typen
   out.variance.resize(x.length());
   out.log_evidence = typename L::Scalar(0);
   run<true>(layer, state, x, how, workspace,
-            {{out.mean.data(), out.mean.cols(), out.mean.rows()},
-             out.variance.data(),
-             &out.log_evidence});
+            {{out.mean.data(), out.mean.cols()}, out.variance.data(), &out.log_evidence});
 }
 
 }  // namespace detail

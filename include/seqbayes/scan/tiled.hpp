@@ -15,6 +15,15 @@ concept TiledLayer = std::is_floating_point_v<typename L::Scalar> && requires {
   typename L::Policy;
 } &&(L::Model::write != Write::replace);
 
+/// Rows of the output, T x Dv.
+template <class Scalar>
+struct OutputRows {
+  Scalar* data;
+  Index stride;
+
+  Scalar* row(Index t) const { return data + t * stride; }
+};
+
 /// Where a scan puts its results. `variance` and `log_evidence` may be null.
 template <class Scalar>
 struct Results {
@@ -93,7 +102,8 @@ class TiledScan {
         memory_(workspace.memory),
         full_(workspace.covariance),
         dk_(layer.key_dim()),
-        dv_(layer.value_dim()) {}
+        dv_(layer.value_dim()),
+        padded_dv_(whole_vectors<Scalar>(dv_)) {}
 
   void run(Index tile, const Results<Scalar>& out) {
     for (Index first = 0; first < x_.length(); first += tile) {
@@ -122,17 +132,20 @@ class TiledScan {
     in_.erase.resize(padded);
     in_.query.resize(padded);
     in_.value.resize(padded);
+    in_.output.resize(padded);
     memory_.groups.resize(padded / sweep_tokens);
     in_.decay.reserve(padded_ * (channel ? dk_ : 1));
     in_.covariance_decay.reserve(dk_);
     in_.gain.reserve(padded_ * dk_);
     in_.own_erase.reserve(padded_ * dk_);
     in_.own_query.reserve(padded_ * dk_);
-    in_.own_value.reserve(padded_ * dv_);
+    in_.own_value.reserve(padded_ * padded_dv_);
     in_.innovation_variance.reserve(padded_);
     in_.innovation_norm2.reserve(padded_);
     if (channel) memory_.row_scale.reserve(padded_ / sweep_tokens * dk_);
-    std::fill_n(in_.zeros.reserve(dk_), dk_, Scalar(0));
+    in_.own_output.reserve(padded_ * padded_dv_);
+    const Index width = std::max(dk_, padded_dv_);
+    std::fill_n(in_.zeros.reserve(width), width, Scalar(0));
   }
 
   Eigen::Map<Vector<Scalar, Dk>> row(Buffer<Scalar>& buffer, Index i) {
@@ -151,6 +164,16 @@ class TiledScan {
     }
   }
 
+  /// What token i writes, as wide as the sweeps take it.
+  template <class Row>
+  const Scalar* padded_value(const Row& row, Index i) {
+    if (padded_dv_ == dv_) return placed<Dv, false>(row, in_.own_value, i);
+    Eigen::Map<Vector<Scalar>> padded(in_.own_value.data() + i * padded_dv_, padded_dv_);
+    padded.setZero();
+    padded.head(dv_) = row;
+    return padded.data();
+  }
+
   /// Decay factors, erase key, query and what is written of token i.
   [[gnu::flatten]] void load(Index first, Index i) {
     const Token<Scalar> token = x_.token(first + i);
@@ -164,7 +187,7 @@ class TiledScan {
       in_.erase[at] = placed<Dk, channel>(Model::template erase<Dk>(token), in_.own_erase, i);
     }
     in_.query[at] = placed<Dk, channel>(token.query.template vector<Dk>(), in_.own_query, i);
-    in_.value[at] = placed<Dv, false>(Model::template written<Dv>(token), in_.own_value, i);
+    in_.value[at] = padded_value(Model::template written<Dv>(token), i);
   }
 
   void load_null(Index i) {
@@ -179,7 +202,7 @@ class TiledScan {
     row(in_.gain, i).setZero();
     in_.erase[at] = channel ? in_.own_erase.data() + i * dk_ : in_.zeros.data();
     in_.query[at] = channel ? in_.own_query.data() + i * dk_ : in_.zeros.data();
-    in_.value[at] = nullptr;
+    in_.value[at] = in_.zeros.data();
   }
 
   CovarianceDecay<L, !channel> covariance_decays(Index first) const {
@@ -234,13 +257,22 @@ class TiledScan {
     prepare_memory();
     Scalar* norm2 = probabilistic ? in_.innovation_norm2.data() : nullptr;
     if (norm2) std::fill_n(norm2, padded_, Scalar(0));
-    const OutputRows<Scalar> rows{out.mean.row(first), out.mean.stride, count};
+    for (Index i = 0; i < padded_; ++i) {
+      in_.output[static_cast<std::size_t>(i)] = i < count && padded_dv_ == dv_
+                                                    ? out.mean.row(first + i)
+                                                    : in_.own_output.data() + i * padded_dv_;
+    }
     constexpr Scaling scaling = none ? Scaling::none : Scaling::rows;
-    for_each_block<Scalar, Dv>(
-        dv_, [&]<int N>(std::integral_constant<int, N>, Index at, Index width) {
-          run_columns<predicts, scaling, channel, N>(memory_, in_, dk_, state_.mean.data(), dv_,
-                                                     rows, at, width, norm2);
-        });
+    for_each_block<Scalar, Dv>(dv_,
+                               [&]<int N>(std::integral_constant<int, N>, Index at, Index width) {
+                                 run_columns<predicts, scaling, channel, N>(
+                                     memory_, in_, dk_, state_.mean.data(), dv_, at, width, norm2);
+                               });
+    if (padded_dv_ != dv_) {
+      for (Index i = 0; i < count; ++i) {
+        std::copy_n(in_.output[static_cast<std::size_t>(i)], dv_, out.mean.row(first + i));
+      }
+    }
     if constexpr (probabilistic) {
       for (Index i = 0; i < count; ++i) {
         *out.log_evidence += log_density<Scalar>(norm2[i], in_.innovation_variance.data()[i], dv_);
@@ -255,6 +287,7 @@ class TiledScan {
   MemoryTile<Scalar>& memory_;
   FullTile<Scalar>& full_;
   Index dk_, dv_;
+  Index padded_dv_;  ///< Dv, filled up to whole vectors.
   Index padded_ = 0;
 };
 
