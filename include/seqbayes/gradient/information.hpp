@@ -52,9 +52,9 @@ struct StepVjp<MesaNet<Scalar, Dk, Dv>> {
     State after = before;
     layer.advance(after, token);
     const auto precision = layer.precision(after);
-    const Keys u = precision.solve(Keys(token.query.template vector<Dk>()));
+    const Keys u = detail::solve<Scalar, Dk>(precision, token.query.template vector<Dk>());
     const Keys du = detail::sized<Dk, Dv>(after.value_moment).lazyProduct(out.mean);
-    const Keys w = precision.solve(du);
+    const Keys w = detail::solve<Scalar, Dk>(precision, du);
     auto dkeys = detail::sized<Dk, Dk>(dstate.key_moment);
     auto dvalues = detail::sized<Dk, Dv>(dstate.value_moment);
     for (Index i = 0; i < u.size(); ++i) {

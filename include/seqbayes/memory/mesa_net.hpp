@@ -8,6 +8,30 @@
 #include <seqbayes/scan/output.hpp>
 
 namespace seqbayes {
+namespace detail {
+
+/// A^-1 x for A = L L'. Eigen's solve of any width skips entries that are 0, and with them the
+/// derivatives that an autodiff scalar has there.
+template <class Scalar, int Dk>
+Vector<Scalar, Dk> solve(const Eigen::LLT<Eigen::Matrix<Scalar, Dk, Dk>>& factor,
+                         Vector<Scalar, Dk> x) {
+  if constexpr (std::is_floating_point_v<Scalar>) {
+    factor.solveInPlace(x);
+  } else {
+    const auto& l = factor.matrixLLT();
+    for (Index i = 0; i < x.size(); ++i) {
+      for (Index j = 0; j < i; ++j) x[i] -= l(i, j) * x[j];
+      x[i] /= l(i, i);
+    }
+    for (Index i = x.size(); i-- > 0;) {
+      for (Index j = i + 1; j < x.size(); ++j) x[i] -= l(j, i) * x[j];
+      x[i] /= l(i, i);
+    }
+  }
+  return x;
+}
+
+}  // namespace detail
 
 /// MesaNet (von Oswald et al. 2025, arXiv 2506.05233): o = S' (K + Diag(ridge))^{-1} q with
 /// K_t = e^g K_{t-1} + beta k k' and S_t = e^g S_{t-1} + beta k v'.
@@ -78,7 +102,7 @@ class MesaNet {
   StepMean<Scalar, Dv> step(State& state, const Token<Scalar>& token) const {
     advance(state, token);
     const Vector<Scalar, Dk> solved =
-        precision(state).solve(Vector<Scalar, Dk>(token.query.template vector<Dk>()));
+        detail::solve<Scalar, Dk>(precision(state), token.query.template vector<Dk>());
     return {detail::sized<Dk, Dv>(state.value_moment).transpose().lazyProduct(solved)};
   }
   /// What `step` does to the state alone.
