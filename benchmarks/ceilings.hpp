@@ -18,6 +18,14 @@ constexpr double multiply_add_flops() {
   return 2.0 * 12 * lanes * multiply_add_rounds;
 }
 
+/// x, as a number that the compiler doesn't know. (`benchmark::DoNotOptimize(x)` may lose it: g++
+/// leaves out the store that its "+m,r" needs.)
+template <class Scalar>
+Scalar unknown(Scalar x) {
+  volatile Scalar hidden = x;
+  return hidden;
+}
+
 /// a <- a b + c in 12 independent vector registers: enough to hide the latency of two pipelines,
 /// few enough for the 16 registers of AVX. Packets, because a compiler need not contract products
 /// and sums of arrays.
@@ -27,12 +35,8 @@ template <class Scalar>
   using Eigen::internal::pmadd;
   using Eigen::internal::pset1;
   [&]<std::size_t... i>(std::index_sequence<i...>) {
-    auto factor = Scalar(0.999);
-    auto term = Scalar(1e-3);
-    benchmark::DoNotOptimize(factor);
-    benchmark::DoNotOptimize(term);
-    const Packet b = pset1<Packet>(factor);
-    const Packet c = pset1<Packet>(term);
+    const Packet b = pset1<Packet>(unknown(Scalar(0.999)));
+    const Packet c = pset1<Packet>(unknown(Scalar(1e-3)));
     Packet a[] = {pset1<Packet>(Scalar(i))...};
     for (int n = 0; n < multiply_add_rounds; ++n) ((a[i] = pmadd(a[i], b, c)), ...);
     ((benchmark::DoNotOptimize(a[i])), ...);
@@ -43,9 +47,7 @@ template <class Scalar>
 /// x <- 1 x: reads and writes memory in place, once.
 template <class Scalar>
 [[gnu::noinline]] void read_and_write(Scalar* data, Eigen::Index size) {
-  Scalar one(1);
-  benchmark::DoNotOptimize(one);
-  Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>(data, size) *= one;
+  Eigen::Map<Eigen::Array<Scalar, Eigen::Dynamic, 1>>(data, size) *= unknown(Scalar(1));
   benchmark::ClobberMemory();
 }
 
