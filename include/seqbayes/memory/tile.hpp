@@ -230,9 +230,9 @@ void run_columns(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index key_dim
     solve_group<predicts, N>(group, in, reads, update, g * G, first, norm2);
     const std::size_t after = g + 1 < tile.groups.size() ? g + 1 : g;
     const auto next = read_rows(after);
-    // What the sweep's time suffices to bring from memory. In a function of its own g++ drops it.
+    // They come from memory while the sweep runs. (In a function of its own, g++ drops this.)
     for (std::size_t t = after * G; t < (after + 1) * G; ++t) {
-      for (Index j = first; j < first + N; j += Index(64 / sizeof(Scalar))) {
+      for (Index j = first; j < first + N; j += cache_line<Scalar>) {
         Eigen::internal::prefetch(in.value[t] + j);
         Eigen::internal::prefetch(in.output[t] + j);
       }

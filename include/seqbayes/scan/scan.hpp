@@ -65,7 +65,7 @@ void run(const L& layer, typename L::State& state, const Sequence<typename L::Sc
   for (Index t = 0; t < x.length(); ++t) {
     const Token<Scalar> token = x.token(t);
     const auto store = [&](const auto& mean) {
-      Eigen::Map<Vector<Scalar>>(out.mean.row(t), mean.size()) = mean;
+      Eigen::Map<Vector<Scalar>>(out.mean + t * mean.size(), mean.size()) = mean;
     };
     if constexpr (probabilistic) {
       const auto y = layer.step(state, token);
@@ -86,7 +86,7 @@ void scan_checked(const L& layer, typename L::State& state, const Sequence<typen
                   Matrix<typename L::Scalar>& mean, Workspace<typename L::Scalar>& workspace,
                   Execution how) {
   mean.resize(x.length(), layer.value_dim());
-  run<false>(layer, state, x, how, workspace, {{mean.data(), mean.cols()}});
+  run<false>(layer, state, x, how, workspace, {mean.data()});
 }
 
 template <class L>
@@ -104,7 +104,7 @@ void scan_checked(const L& layer, typename L::State& state, const Sequence<typen
   out.variance.resize(x.length());
   out.log_evidence = typename L::Scalar(0);
   run<true>(layer, state, x, how, workspace,
-            {{out.mean.data(), out.mean.cols()}, out.variance.data(), &out.log_evidence});
+            {out.mean.data(), out.variance.data(), &out.log_evidence});
 }
 
 }  // namespace detail

@@ -15,19 +15,11 @@ concept TiledLayer = std::is_floating_point_v<typename L::Scalar> && requires {
   typename L::Policy;
 } &&(L::Model::write != Write::replace);
 
-/// Rows of the output, T x Dv.
-template <class Scalar>
-struct OutputRows {
-  Scalar* data;
-  Index stride;
-
-  Scalar* row(Index t) const { return data + t * stride; }
-};
-
-/// Where a scan puts its results. `variance` and `log_evidence` may be null.
+/// Where a scan puts its results: T x Dv means without gaps, and, if not null, T variances and the
+/// log evidence.
 template <class Scalar>
 struct Results {
-  OutputRows<Scalar> mean;
+  Scalar* mean = nullptr;
   Scalar* variance = nullptr;
   Scalar* log_evidence = nullptr;
 };
@@ -176,6 +168,13 @@ class TiledScan {
 
   /// Decay factors, erase key, query and what is written of token i.
   [[gnu::flatten]] void load(Index first, Index i) {
+    constexpr Index ahead = 8;  // tokens whose rows are on their way from memory
+    if (first + i + ahead < x_.length()) {
+      for (Index j = 0; j < dk_; j += cache_line<Scalar>) {
+        Eigen::internal::prefetch(x_.query.row(first + i + ahead).data() + j);
+        Eigen::internal::prefetch(x_.key.row(first + i + ahead).data() + j);
+      }
+    }
     const Token<Scalar> token = x_.token(first + i);
     const auto at = static_cast<std::size_t>(i);
     if constexpr (channel) {
@@ -259,7 +258,7 @@ class TiledScan {
     if (norm2) std::fill_n(norm2, padded_, Scalar(0));
     for (Index i = 0; i < padded_; ++i) {
       in_.output[static_cast<std::size_t>(i)] = i < count && padded_dv_ == dv_
-                                                    ? out.mean.row(first + i)
+                                                    ? out.mean + (first + i) * dv_
                                                     : in_.own_output.data() + i * padded_dv_;
     }
     constexpr Scaling scaling = none ? Scaling::none : Scaling::rows;
@@ -270,7 +269,7 @@ class TiledScan {
                                });
     if (padded_dv_ != dv_) {
       for (Index i = 0; i < count; ++i) {
-        std::copy_n(in_.output[static_cast<std::size_t>(i)], dv_, out.mean.row(first + i));
+        std::copy_n(in_.output[static_cast<std::size_t>(i)], dv_, out.mean + (first + i) * dv_);
       }
     }
     if constexpr (probabilistic) {
