@@ -31,11 +31,14 @@ using Task = std::function<void()>;
 /// Seconds of each task in each round.
 class Timings {
  public:
-  /// Runs a, b, ..., a, b, ...: `rounds` times after one that doesn't count.
-  Timings(const std::vector<Task>& tasks, int rounds, double (*clock)() = thread_seconds)
+  /// Runs a, b, ..., a, b, ...: `rounds` times after one that doesn't count. `warm`: each of them
+  /// once before it is timed, so that it finds in the caches what it had there.
+  Timings(const std::vector<Task>& tasks, int rounds, double (*clock)() = thread_seconds,
+          bool warm = false)
       : seconds_(tasks.size()) {
     for (int round = -1; round < rounds; ++round) {
       for (std::size_t i = 0; i < tasks.size(); ++i) {
+        if (warm) tasks[i]();
         const double start = clock();
         tasks[i]();
         const double end = clock();

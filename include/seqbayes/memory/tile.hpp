@@ -45,8 +45,8 @@ constexpr Index whole_groups(Index tokens) {
   return (tokens + sweep_tokens - 1) / sweep_tokens * sweep_tokens;
 }
 
-/// What the memory pass reads of a tile. Rows are where they lie: in the caller's memory or in a
-/// buffer.
+/// What the memory pass reads of a tile, and where it writes. Rows are where they lie: in the
+/// caller's memory or in a buffer.
 template <class Scalar>
 struct TileInputs {
   std::vector<const Scalar*> erase, query;  ///< e_t and q_t, Dk wide; a null token's are 0.
