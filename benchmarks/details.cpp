@@ -51,15 +51,9 @@ void time_multiply_add(benchmark::State& state) {
 
 template <class Scalar>
 void time_matrix_product(benchmark::State& state) {
-  const Index n = state.range(0);
-  const Matrix<Scalar> a = Matrix<Scalar>::Random(n, n);
-  Matrix<Scalar> b = a, c = a;
+  Product<Scalar> product(state.range(0), state.range(0));
   const double at_best = peak<Scalar>();
-  const double seconds = run_loop(state, [&] {
-    c.noalias() = a * b;
-    benchmark::ClobberMemory();
-  });
-  const double flops = 2 * static_cast<double>(n * n * n) / seconds;
+  const double flops = product.flops() / run_loop(state, product);
   state.counters["gflops"] = flops * 1e-9;
   state.counters["of_peak"] = flops / at_best;
 }
