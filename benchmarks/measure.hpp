@@ -32,7 +32,7 @@ using Task = std::function<void()>;
 class Timings {
  public:
   /// Runs a, b, ..., a, b, ...: `rounds` times after one that doesn't count. `warm`: each of them
-  /// once before it is timed, so that it finds in the caches what it had there.
+  /// once before it is timed, so that it starts with its own data in the caches.
   Timings(const std::vector<Task>& tasks, int rounds, double (*clock)() = thread_seconds,
           bool warm = false)
       : seconds_(tasks.size()) {

@@ -10,8 +10,8 @@
 namespace seqbayes {
 namespace detail {
 
-/// A^-1 x for A = L L'. Eigen's solve of any width skips entries that are 0, and with them the
-/// derivatives that an autodiff scalar has there.
+/// A^-1 x for A = L L'. Eigen's solve skips entries that are 0 (but for small fixed widths), and
+/// with them the derivatives that an autodiff scalar has there.
 template <class Scalar, int Dk>
 Vector<Scalar, Dk> solve(const Eigen::LLT<Eigen::Matrix<Scalar, Dk, Dk>>& factor,
                          Vector<Scalar, Dk> x) {

@@ -28,7 +28,7 @@ inline constexpr int vector_width = static_cast<int>(Eigen::internal::packet_tra
 
 /// Entries of one cache line.
 template <class Scalar>
-inline constexpr Index cache_line = static_cast<Index>(64 / sizeof(Scalar));
+inline constexpr Index cache_line = std::max<Index>(1, 64 / sizeof(Scalar));
 
 /// Tokens that a sweep takes at once, and its lanes, two vectors. With U = 4 updates and R = 8
 /// reads its accumulators and updates fill the 32 registers of AVX-512, with U = 2 and R = 4 the 16

@@ -198,8 +198,8 @@ template <bool predicts, int N, class Scalar>
   (std::make_index_sequence<G>());
 }
 
-/// Runs a tile over N value columns of `mean` (Dk x Dv, row-major, `stride` from row to row), of
-/// which it has `width`.
+/// Runs a tile over N lanes, value columns `first` to `first + width - 1` of `mean` (Dk x Dv,
+/// row-major, `stride` from row to row) and padding.
 template <bool predicts, Scaling scaling, bool channel, int N, class Scalar>
 void run_columns(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index key_dim, Scalar* mean,
                  Index stride, Index first, Index width, Scalar* norm2) {
@@ -230,7 +230,8 @@ void run_columns(MemoryTile<Scalar>& tile, TileInputs<Scalar>& in, Index key_dim
     solve_group<predicts, N>(group, in, reads, update, g * G, first, norm2);
     const std::size_t after = g + 1 < tile.groups.size() ? g + 1 : g;
     const auto next = read_rows(after);
-    // They come from memory while the sweep runs. (In a function of its own, g++ drops this.)
+    // The next group's values and outputs come from memory while the sweep runs. (In a function of
+    // their own, g++ drops prefetches as having no effect.)
     for (std::size_t t = after * G; t < (after + 1) * G; ++t) {
       for (Index j = first; j < first + N; j += cache_line<Scalar>) {
         Eigen::internal::prefetch(in.value[t] + j);

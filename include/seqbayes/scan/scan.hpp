@@ -116,7 +116,8 @@ using OutputOf = std::conditional_t<ProbabilisticLayer<L>, Output<typename L::Sc
 
 /// Runs `layer` over `x` from `state`, which is advanced, into `out`, which keeps its memory if it
 /// is of the right size: with a workspace that is used again, repeated scans don't allocate, but
-/// for layers of dynamic widths that run token by token (see `Execution`).
+/// for layers of dynamic widths that run token by token (see `Execution`). `out` may not share
+/// memory with `x`.
 /// @throws std::invalid_argument on bad input (see `check_inputs`); the state is then as it was.
 template <SequenceLayer L>
 void scan(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,

@@ -107,9 +107,10 @@ class TiledScan {
   }
 
  protected:
-  /// Whether a row of the model's can be read where the caller has it.
+  /// Whether a row of the model's can be read where the caller has it: not if it owns its entries,
+  /// which then are gone with it.
   template <class Row>
-  static constexpr bool in_place = has_direct_access<std::remove_cvref_t<Row>>;
+  static constexpr bool in_place = has_direct_access<Row> && !is_owner<Row>;
 
   /// Everything that both passes read.
   void load_tile(Index first, Index count) {
