@@ -31,7 +31,7 @@ class FullBlocks {
   using Factors = std::conditional_t<uniform, Scalar, Keys>;
 
   FullBlocks(FullBuffers<Scalar>& buffers, Index key_dim, Index updates, Index reads)
-      : buffers_(buffers), dk_(key_dim), padded_((key_dim + N - 1) / N * N), updates_(updates) {
+      : buffers_(buffers), dk_(key_dim), padded_(round_up(key_dim, N)), updates_(updates) {
     buffers.blocks.reserve(dk_ * padded_);
     buffers.rows.reserve(updates * padded_);
     buffers.lanes.reserve(updates * padded_);

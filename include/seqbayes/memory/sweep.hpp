@@ -37,11 +37,8 @@ inline constexpr int sweep_tokens = EIGEN_ARCH_DEFAULT_NUMBER_OF_REGISTERS >= 32
 template <class Scalar>
 inline constexpr int sweep_lanes = 2 * vector_width<Scalar>;
 
-/// `count` entries, filled up to whole vectors.
-template <class Scalar>
-constexpr Index whole_vectors(Index count) {
-  return (count + vector_width<Scalar> - 1) / vector_width<Scalar> * vector_width<Scalar>;
-}
+/// The least multiple of `unit` that is no less than `count`.
+constexpr Index round_up(Index count, Index unit) { return (count + unit - 1) / unit * unit; }
 
 template <class Scalar, int N>
 auto lanes(Scalar* data) {

@@ -41,9 +41,7 @@ class Buffer {
 
 /// The tokens of a tile, filled up to whole groups with null tokens that write, read and decay
 /// nothing.
-constexpr Index whole_groups(Index tokens) {
-  return (tokens + sweep_tokens - 1) / sweep_tokens * sweep_tokens;
-}
+constexpr Index whole_groups(Index tokens) { return round_up(tokens, sweep_tokens); }
 
 /// What the memory pass reads of a tile, and where it writes. Rows are where they lie: in the
 /// caller's memory or in a buffer.

@@ -95,7 +95,7 @@ class TiledScan {
         full_(workspace.covariance),
         dk_(layer.key_dim()),
         dv_(layer.value_dim()),
-        padded_dv_(whole_vectors<Scalar>(dv_)) {}
+        padded_dv_(round_up(dv_, vector_width<Scalar>)) {}
 
   void run(Index tile, const Results<Scalar>& out) {
     for (Index first = 0; first < x_.length(); first += tile) {
@@ -125,7 +125,6 @@ class TiledScan {
     in_.erase.resize(padded);
     in_.query.resize(padded);
     in_.value.resize(padded);
-    in_.output.resize(padded);
     memory_.groups.resize(padded / sweep_tokens);
     in_.decay.reserve(padded_ * (channel ? dk_ : 1));
     in_.covariance_decay.reserve(dk_);
@@ -136,7 +135,6 @@ class TiledScan {
     in_.innovation_variance.reserve(padded_);
     in_.innovation_norm2.reserve(padded_);
     if (channel) memory_.row_scale.reserve(padded_ / sweep_tokens * dk_);
-    in_.own_output.reserve(padded_ * padded_dv_);
     const Index width = std::max(dk_, padded_dv_);
     std::fill_n(in_.zeros.reserve(width), width, Scalar(0));
   }
@@ -257,6 +255,8 @@ class TiledScan {
     prepare_memory();
     Scalar* norm2 = probabilistic ? in_.innovation_norm2.data() : nullptr;
     if (norm2) std::fill_n(norm2, padded_, Scalar(0));
+    in_.output.resize(static_cast<std::size_t>(padded_));
+    in_.own_output.reserve(padded_ * padded_dv_);
     for (Index i = 0; i < padded_; ++i) {
       in_.output[static_cast<std::size_t>(i)] = i < count && padded_dv_ == dv_
                                                     ? out.mean + (first + i) * dv_
