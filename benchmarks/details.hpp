@@ -23,6 +23,17 @@ void print_gradients();
 /// The case of this name; ends the program if there is none.
 const Case& find(const Cases& cases, const std::string& name);
 
+/// An executor that keeps its threads between calls.
+struct OpenMp {
+  int threads;
+
+  template <class Task>
+  void operator()(Index tasks, const Task& task) const {
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
+    for (Index i = 0; i < tasks; ++i) task(i);
+  }
+};
+
 /// Threads over eight heads of the gated delta rule, which compile apart from the other cases.
 class Heads {
  public:

@@ -149,7 +149,7 @@ double speed_up(Index dim) {
 /// The same of pure arithmetic: what the machine has to give.
 double arithmetic_speed_up() {
   return two_against_one(
-      [](int threads) { Threads{threads}(8, [](Index) { multiply_add<float>(); }); });
+      [](int threads) { OpenMp{threads}(8, [](Index) { multiply_add<float>(); }); });
 }
 
 /// Time a token of a scan over 2^20 tokens, against scans over 2^11.

@@ -14,6 +14,7 @@ struct Heads::Data {
   std::vector<Stream<float>> streams;
   std::vector<Sequence<float>> inputs;
   std::vector<Matrix<float>> outputs;
+  Workspaces<float> workspaces;
 };
 
 Heads::Heads(Index dim, Index length) : data_(std::make_unique<Data>()) {
@@ -30,7 +31,8 @@ Heads::~Heads() = default;
 
 void Heads::scan_mean(int threads) {
   data_->states = data_->initial;
-  scan(Threads{threads}, data_->layers, data_->states, data_->inputs, data_->outputs);
+  scan(OpenMp{threads}, data_->layers, data_->states, data_->inputs, data_->outputs,
+       data_->workspaces);
   benchmark::ClobberMemory();
 }
 

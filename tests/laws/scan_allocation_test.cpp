@@ -68,5 +68,20 @@ TEMPLATE_LIST_TEST_CASE("Repeated scans with dynamic widths don't allocate", "",
   CHECK(allocations_of_scans(TestType({.key_dim = 33, .value_dim = 70}), Execution()) == 0);
 }
 
+TEST_CASE("Repeated batches with their outputs and workspaces don't allocate") {
+  const seqbayes::BayesianLayer<float> layer({.key_dim = 33, .value_dim = 70});
+  const std::vector heads(2, layer);
+  const auto stream = draw_stream(layer.inputs(), 131, 71).as<float>();
+  const std::vector<seqbayes::Sequence<float>> inputs(4, stream.view());
+  std::vector states(4, layer.initial_state());
+  std::vector<Matrix<float>> outputs(4);
+  seqbayes::Workspaces<float> workspaces;
+  const auto run = [&] {
+    seqbayes::scan(seqbayes::Threads{1}, heads, states, inputs, outputs, workspaces);
+  };
+  CHECK(count(run) >= 5);
+  CHECK(count(run) == 0);
+}
+
 }  // namespace
 }  // namespace laws

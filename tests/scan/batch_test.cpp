@@ -90,10 +90,11 @@ void check_batch(const Batch<Layer>& batch, Execution how) {
   for (std::size_t i = 0; i < items; ++i) {
     want.push_back(alone<Out>(batch.heads[i % heads_of_each], want_states[i], inputs[i], how));
   }
+  seqbayes::Workspaces<typename Layer::Scalar> workspaces;
   const auto check = [&](const auto& executor) {
     auto states = batch.states;
     std::vector<Out> outputs(items);
-    seqbayes::scan(executor, batch.heads, states, inputs, outputs, how);
+    seqbayes::scan(executor, batch.heads, states, inputs, outputs, workspaces, how);
     for (std::size_t i = 0; i < items; ++i) {
       INFO("item " << i);
       CHECK(same(outputs[i], want[i]));

@@ -210,4 +210,14 @@ TEST_CASE("A scan that is refused leaves output, state and workspace usable") {
   CHECK(out.mean == want.mean);
 }
 
+TEST_CASE("Workspaces at work are never lent twice, idle ones are lent again") {
+  seqbayes::Workspaces<float> workspaces;
+  const Workspace<float>* first = nullptr;
+  workspaces.lend([&](auto& outer) {
+    first = &outer;
+    workspaces.lend([&](auto& inner) { CHECK(&inner != first); });
+  });
+  workspaces.lend([&](auto& again) { CHECK(&again == first); });
+}
+
 }  // namespace

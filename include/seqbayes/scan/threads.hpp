@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <exception>
+#include <memory>
+#include <mutex>
 #include <ranges>
 #include <thread>
 #include <vector>
@@ -12,7 +14,7 @@
 
 namespace seqbayes {
 
-/// Runs work on `count` threads of its own, the caller's among them.
+/// Runs work on `count` threads, the caller's among them; starts the others in each call.
 ///
 /// Any callable with this signature is an executor: it calls `task(0)` to `task(tasks - 1)`, each
 /// once, in any order and at the same time if it likes, and returns when all are done. With OpenMP,
@@ -36,9 +38,29 @@ struct Threads {
 
 namespace detail {
 
-/// Calls check(head, i) for each item of a batch, in order, and then, through the executor,
-/// run(head, i). Item i is of head i modulo their number. An exception comes out when all items are
-/// done.
+/// Calls task(0) to task(tasks - 1) through the executor. Where some throw, all others are done and
+/// then the exception of the first comes out.
+template <class Executor, class Task>
+void for_each_task(const Executor& executor, Index tasks, const Task& task) {
+  std::mutex mutex;
+  Index first = tasks;
+  std::exception_ptr error;
+  executor(tasks, [&](Index i) {
+    try {
+      task(i);
+    } catch (...) {
+      const std::scoped_lock lock(mutex);
+      if (i < first) {
+        first = i;
+        error = std::current_exception();
+      }
+    }
+  });
+  if (error) std::rethrow_exception(error);
+}
+
+/// Calls check(head, i) for all items of a batch and then, if none has thrown, run(head, i). Item i
+/// is of head i modulo their number.
 template <class Executor, class Heads, class Check, class Run>
 void for_each_item(const Executor& executor, const Heads& heads, Index items, const Check& check,
                    const Run& run) {
@@ -47,37 +69,53 @@ void for_each_item(const Executor& executor, const Heads& heads, Index items, co
     fail("a batch needs a whole number of items a head");
   }
   const auto head = [&](Index i) -> const auto& { return heads[std::size_t(i % count)]; };
-  for (Index i = 0; i < items; ++i) check(head(i), std::size_t(i));
-
-  std::vector<std::exception_ptr> errors(static_cast<std::size_t>(items));
-  executor(items, [&](Index i) {
-    const auto item = static_cast<std::size_t>(i);
-    try {
-      run(head(i), item);
-    } catch (...) {
-      errors[item] = std::current_exception();
-    }
-  });
-  for (const std::exception_ptr& error : errors) {
-    if (error) std::rethrow_exception(error);
-  }
+  for_each_task(executor, items, [&](Index i) { check(head(i), std::size_t(i)); });
+  for_each_task(executor, items, [&](Index i) { run(head(i), std::size_t(i)); });
 }
 
 }  // namespace detail
+
+/// The workspaces of a batch: as many as items run at the same time. They keep their memory for the
+/// next batch; batches of one scalar may share them, at the same time, too.
+template <class Scalar>
+class Workspaces {
+ public:
+  /// Calls work(workspace) with one that no other thread holds.
+  template <class Work>
+  void lend(const Work& work) {
+    std::unique_ptr<Workspace<Scalar>> workspace = take();
+    work(*workspace);
+    const std::scoped_lock lock(mutex_);
+    idle_.push_back(std::move(workspace));
+  }
+
+ private:
+  std::unique_ptr<Workspace<Scalar>> take() {
+    const std::scoped_lock lock(mutex_);
+    if (idle_.empty()) return std::make_unique<Workspace<Scalar>>();
+    auto last = std::move(idle_.back());
+    idle_.pop_back();
+    return last;
+  }
+
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<Workspace<Scalar>>> idle_;
+};
 
 /// Runs item i = 0, 1, ... of a batch: `heads[i % heads.size()]` from `states[i]` over `inputs[i]`
 /// into `outputs[i]`, so that items are ordered sequence by sequence, head by head. Outputs are
 /// `Output` or `MeanOutput` (as the layer's `scan` yields), or matrices for the mean alone; they
 /// keep their memory if it is of the right size. Results are the same, bit by bit, for any
-/// executor.
+/// executor. It is called twice: to check all items and to run them.
 /// @throws std::invalid_argument on bad input, before any state is touched.
 template <class Executor, std::ranges::random_access_range Heads,
           std::ranges::random_access_range States, std::ranges::random_access_range Inputs,
           std::ranges::random_access_range Outputs>
 requires SequenceLayer<std::ranges::range_value_t<Heads>>
 void scan(const Executor& executor, const Heads& heads, States&& states, const Inputs& inputs,
-          Outputs&& outputs, Execution how = {}) {
-  using Scalar = typename std::ranges::range_value_t<Heads>::Scalar;
+          Outputs&& outputs,
+          Workspaces<typename std::ranges::range_value_t<Heads>::Scalar>& workspaces,
+          Execution how = {}) {
   const auto size = [](const auto& range) { return static_cast<Index>(std::ranges::size(range)); };
   const Index items = size(states);
   if (size(inputs) != items || size(outputs) != items) {
@@ -87,9 +125,21 @@ void scan(const Executor& executor, const Heads& heads, States&& states, const I
       executor, heads, items,
       [&](const auto& head, std::size_t i) { detail::check_call(head, states[i], inputs[i]); },
       [&](const auto& head, std::size_t i) {
-        Workspace<Scalar> workspace;
-        detail::scan_checked(head, states[i], inputs[i], outputs[i], workspace, how);
+        workspaces.lend([&](auto& workspace) {
+          detail::scan_checked(head, states[i], inputs[i], outputs[i], workspace, how);
+        });
       });
+}
+
+/// As above, with workspaces of its own.
+template <class Executor, std::ranges::random_access_range Heads,
+          std::ranges::random_access_range States, std::ranges::random_access_range Inputs,
+          std::ranges::random_access_range Outputs>
+requires SequenceLayer<std::ranges::range_value_t<Heads>>
+void scan(const Executor& executor, const Heads& heads, States&& states, const Inputs& inputs,
+          Outputs&& outputs, Execution how = {}) {
+  Workspaces<typename std::ranges::range_value_t<Heads>::Scalar> workspaces;
+  scan(executor, heads, states, inputs, outputs, workspaces, how);
 }
 
 }  // namespace seqbayes
