@@ -149,7 +149,7 @@ TEST_CASE("tensors: a head is viewed where it lies") {
 }
 
 TEST_CASE("tensors: a layer a head, float, threads") {
-  const Index H = 2, T = 40, D = 32;  // enough work for two threads
+  const Index B = 13, H = 2, T = 40, D = 32;  // enough work for two threads
   std::vector<seqbayes::Retention<float>> heads;
   for (int h = 0; h < H; ++h) {
     heads.push_back(seqbayes::Retention<float>(
@@ -157,9 +157,9 @@ TEST_CASE("tensors: a layer a head, float, threads") {
   }
   torch::manual_seed(1);
   st::Inputs x;
-  x.query = torch::randn({3, T, H, D});
-  x.key = torch::randn({3, T, H, D});
-  x.value = torch::randn({3, T, H, D});
+  x.query = torch::randn({B, T, H, D});
+  x.key = torch::randn({B, T, H, D});
+  x.value = torch::randn({B, T, H, D});
   st::State state;
   const Tensor out = st::scan_mean(heads, state, x);
   // o_t = sum_s e^{(t - s) g} (q_t' k_s) v_s

@@ -9,12 +9,12 @@
 
 namespace seqbayes::libtorch::detail {
 
-/// As many threads as libtorch may use, or the caller's alone where the work is less than what it
-/// costs to start them.
+/// As many threads as libtorch may use, or the caller's alone for work of less than some 100 us (in
+/// tiles): starting others, for the checks and for the run, would take as long.
 template <class L>
 Threads threads(const L& layer, const Extents& extents) {
   const Index work = extents.items() * extents.length * layer.key_dim() * layer.value_dim();
-  return {work < 100'000 ? 1 : at::get_num_threads()};
+  return {work < 1'000'000 ? 1 : at::get_num_threads()};
 }
 
 /// The layers of H heads, one for all of them or one each, and how they are run.
