@@ -1,8 +1,8 @@
 /// @file
 /// Products of one token with a row-major state matrix: what `step` is made of.
 ///
-/// A step is bound by the traffic of the state, not by arithmetic: one pass reads it, one updates
-/// and reads it. Each pass takes a few vectors of columns at a time, with their sums in registers.
+/// A step passes over its state twice: once to predict, once to update and read it. Each pass takes
+/// a few vectors of columns at a time, with their sums in registers.
 #pragma once
 
 #include <array>
