@@ -90,11 +90,10 @@ void check_batch(const Batch<Layer>& batch, Execution how) {
   for (std::size_t i = 0; i < items; ++i) {
     want.push_back(alone<Out>(batch.heads[i % heads_of_each], want_states[i], inputs[i], how));
   }
-  seqbayes::Workspaces<typename Layer::Scalar> workspaces;
-  const auto check = [&](const auto& executor) {
+  const auto check = [&](const auto& executor, auto&... workspaces) {
     auto states = batch.states;
     std::vector<Out> outputs(items);
-    seqbayes::scan(executor, batch.heads, states, inputs, outputs, workspaces, how);
+    seqbayes::scan(executor, batch.heads, states, inputs, outputs, workspaces..., how);
     for (std::size_t i = 0; i < items; ++i) {
       INFO("item " << i);
       CHECK(same(outputs[i], want[i]));
@@ -106,6 +105,9 @@ void check_batch(const Batch<Layer>& batch, Execution how) {
     check(Threads{threads});
   }
   check(Reverse());
+  seqbayes::Workspaces<typename Layer::Scalar> kept;
+  check(Threads{3}, kept);
+  check(Reverse(), kept);
 }
 
 using Filters = std::tuple<seqbayes::BayesianLayer<float>, seqbayes::GatedDeltaNet<double>,
