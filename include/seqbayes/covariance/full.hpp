@@ -2,7 +2,7 @@
 /// The whole covariance P (Dk x Dk) is kept: the Bayesian Layer's gain pass.
 #pragma once
 
-#include <seqbayes/covariance/policy.hpp>
+#include <seqbayes/covariance/resolution.hpp>
 #include <seqbayes/memory/columns.hpp>
 
 namespace seqbayes {
@@ -10,12 +10,9 @@ namespace seqbayes {
 /// All of P: \hat P = D P D + Omega, s = r + k' \hat P k, kappa = \hat P k / s,
 /// P = \hat P - s kappa kappa' (arXiv 2605.31163; docs/mathematics.md).
 ///
-/// *Rounding.* The update subtracts c c' with c = \hat P k / sqrt(s), so P stays exactly symmetric.
-/// It can't resolve variances below about the rounding unit times the largest entry of P. Where
-/// that makes k' \hat P k negative, the memory is certain along k to working precision: the gain is
-/// 0, and P is lifted along k until k' P k = 0. Without the lift a negative variance grows by 1 +
-/// |p| / r with every further write of k; with it the eigenvalues of P stay above minus a few
-/// rounding units.
+/// The update subtracts c c' with c = \hat P k / sqrt(s), so P stays exactly symmetric. What floats
+/// can't resolve is in resolution.hpp: P stays positive semidefinite to some tens of rounding units
+/// of its diagonal, for streams of any length.
 struct FullCovariance {
   static constexpr bool has_variance = true;
   static constexpr bool propagates = true;
@@ -40,31 +37,33 @@ struct FullCovariance {
   }
 
   template <int Dk, class Scalar, class Options, class Decay, class Stored, class Gain>
-  static Scalar gain(const Options&, const Token<Scalar>& token, const Decay& decay, Stored& stored,
+  static Scalar gain(const Options&, const Token<Scalar>& token, const Decay& given, Stored& stored,
                      Gain& gain) {
     using std::sqrt;
+    using Keys = Vector<Scalar, Dk>;
     const auto k = token.key.template vector<Dk>();
-    const Scalar r = token.observation_noise[0];
     auto p = detail::sized<Dk, Dk>(stored);
-    Vector<Scalar, Dk> z(k.size());  // \hat P k
+    Keys decay = given;
+    const bool rounds = detail::resolve_decay(decay);
+    Keys variances = decay.cwiseAbs2().cwiseProduct(p.diagonal());
+    detail::add_field<Dk>(variances, token.process_noise);
+    Keys z(k.size());  // \hat P k
     gain = decay.cwiseProduct(k);
     detail::read(p, gain, z);
     z = z.cwiseProduct(decay);
     detail::add_scaled_field<Dk>(z, token.process_noise, k);
 
-    Scalar s = r;
-    Scalar sign(-1);
-    if (const Scalar along = k.dot(z); along < Scalar(0)) {
-      gain.setZero();
-      z = k * Scalar(sqrt(Scalar(-along)) / k.squaredNorm());
-      sign = Scalar(1);
-    } else {
-      s += along;
-      gain = z / s;
+    const auto [s, resolved] = detail::observe(z, k, variances, token.observation_noise[0]);
+    gain = z / s;
+    if (resolved) {
       z /= Scalar(sqrt(s));
+    } else {
+      z.setZero();
     }
-    detail::decay_and_add_outer(p, decay, z, sign);
-    detail::add_field<Dk>(p.diagonal(), token.process_noise);
+    detail::decay_and_add_outer(p, decay, z, Scalar(-1));
+    p.diagonal() = variances - z.cwiseAbs2();
+    p.diagonal().array() += detail::kept_back(z, variances);
+    if (rounds) p.diagonal() += variances * detail::decay_rounding<Scalar>(k.size());
     return s;
   }
 

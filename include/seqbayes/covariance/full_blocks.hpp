@@ -72,6 +72,21 @@ class FullBlocks {
     }
   }
 
+  /// The diagonal of P.
+  template <class Diagonal>
+  void diagonal(Diagonal& diagonal) {
+    for (Index i = 0; i < dk_; ++i) diagonal[i] = block(i / N * N)[i * N + i % N] * scale_;
+  }
+  /// Adds to the diagonal of P, and to what the first `probes` probes have read.
+  template <class Diagonal>
+  void add_diagonal(const Diagonal& diagonal, Index probes) {
+    const Scalar inverse = Scalar(1) / scale_;
+    for (Index i = 0; i < dk_; ++i) block(i / N * N)[i * N + i % N] += diagonal[i] * inverse;
+    for (Index j = 0; j < probes; ++j) {
+      Row(buffers_.reads.data() + j * padded_, dk_) += diagonal * probe(j) * inverse;
+    }
+  }
+
   /// P <- A P A with the decay A of a group. Returns whether the next sweep has to scale the
   /// blocks: always by channels, else where the scale has become small or (a covariance may grow)
   /// large.

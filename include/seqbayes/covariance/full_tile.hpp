@@ -4,29 +4,31 @@
 /// Tokens are taken in groups of G = `sweep_tokens`. With P_0 before a group and decay products A_t
 /// (from its start through t), the predicted covariance at token t of the group is
 ///
-///     \hat P_t = A_t P_0 A_t + Delta_t + sum_{s<t} sign_s c_s c_s',    c_s decayed to time t,
+///     \hat P_t = A_t P_0 A_t + Delta_t - sum_{s<t} c_s c_s',    c_s decayed to time t,
 ///
-/// where Delta (diagonal) holds the process noise since the tile's start, so that it never touches
-/// P, and c_s = \hat P_s k_s / sqrt(s_s) with sign -1 is the update of token s (+1 for a lift, see
-/// full.hpp). So P_0 is only read as P_0 A_t k_t (and P_0 A_t q_t for variances): one sweep updates
-/// it with a group's c_s and reads for the next group. P is exactly symmetric, its columns are the
-/// sweep's lanes. A decay that is the same for all channels is kept as one factor, P_0 = factor *
-/// block, as in the memory pass.
+/// where Delta (diagonal) holds the process noise, and what writes kept back (resolution.hpp),
+/// since P_0 last took it up, and c_s = \hat P_s k_s / sqrt(s_s) is the update of token s. So P_0
+/// is only read as P_0 A_t k_t (and P_0 A_t q_t for variances): one sweep updates it with a group's
+/// c_s and reads for the next group. P is exactly symmetric, its columns are the sweep's lanes. A
+/// decay that is the same for all channels is kept as one factor, P_0 = factor * block, as in the
+/// memory pass.
 #pragma once
 
 #include <cmath>
 
 #include <seqbayes/covariance/full.hpp>
 #include <seqbayes/covariance/full_blocks.hpp>
+#include <seqbayes/covariance/resolution.hpp>
 
 namespace seqbayes::detail {
 
 template <class Scalar>
 struct FullTile {
-  FullBuffers<Scalar> blocks;  ///< P; rows c_s, lanes sign_s c_s, probes A_t k_t, then A_t q_t.
-  Buffer<Scalar> noise;        ///< Delta, Dk.
-  Buffer<Scalar> decays;       ///< a_t of a group's tokens, Dk each.
-  Buffer<Scalar> products;     ///< A_t of a group's tokens, Dk each.
+  FullBuffers<Scalar> blocks;  ///< P; rows c_s, lanes -c_s, probes A_t k_t, then A_t q_t.
+  DiagonalBuffers<Scalar> diagonal;
+  Buffer<Scalar> decays;    ///< a_t of a group's tokens, Dk each.
+  Buffer<Scalar> products;  ///< A_t of a group's tokens, Dk each.
+  bool resolved = true;     ///< Whether all tokens of the last tile were (resolution.hpp).
 };
 
 /// Gains, innovation variances and (if asked) retrieval variances of consecutive tokens. `uniform`:
@@ -43,41 +45,47 @@ class FullGains {
 
  public:
   FullGains(FullTile<Scalar>& tile, Index key_dim)
-      : tile_(tile), dk_(key_dim), blocks_(tile.blocks, key_dim, G, R) {
-    Row(tile.noise.reserve(dk_), dk_).setZero();
+      : tile_(tile),
+        dk_(key_dim),
+        blocks_(tile.blocks, key_dim, G, R),
+        diagonal_(tile.diagonal, key_dim) {
     tile.decays.reserve(G * dk_);
     tile.products.reserve(G * dk_);
   }
 
   /// Runs tokens `first` to `first + count - 1` of `x` from and to `covariance` (Dk x Dk).
   /// `decay_of(t, row)` writes the Dk decay factors of a token. `gain` gets Dk entries a token,
-  /// `variance` may be null.
+  /// `variance` may be null. Returns whether all tokens were resolved.
   template <class Stored, class DecayOf>
-  void run(Stored& covariance, const Sequence<Scalar>& x, Index first, Index count,
+  bool run(Stored& covariance, const Sequence<Scalar>& x, Index first, Index count,
            const DecayOf& decay_of, Scalar* gain, Scalar* innovation_variance, Scalar* variance) {
+    bool resolved = true;
     blocks_.load(covariance.data());
+    diagonal_.start(covariance);
     prepare(x, first, count, 0, decay_of);
     blocks_.template sweep<G, R>(false);
     for (Index t = 0; t < count; t += G) {
       for (int j = 0; j < G; ++j) {
         if (t + j < count) {
-          solve(x, first, t, j, gain, innovation_variance, variance);
+          resolved &= solve(x, first, t, j, gain, innovation_variance, variance);
         } else {
           update(j).setZero();
         }
       }
       const bool scaled = blocks_.decay(product(G - 1));
+      if (scaled) diagonal_.round();
       load_updates();
       prepare(x, first, count, t + G, decay_of);
       blocks_.template sweep<G, R>(scaled);
+      diagonal_.settle(blocks_, R);
     }
+    if (blocks_.scale() != Scalar(1)) diagonal_.round();
     blocks_.store(covariance.data());
-    sized<Dk, Dk>(covariance).diagonal().array() += noise();
-    noise().setZero();
+    sized<Dk, Dk>(covariance).diagonal().array() += diagonal_.delta();
+    return resolved;
   }
 
  private:
-  Row noise() { return Row(tile_.noise.data(), dk_); }
   Row decay_row(int j) { return Row(tile_.decays.data() + j * dk_, dk_); }
   Row product_row(int j) { return Row(tile_.products.data() + j * dk_, dk_); }
   Row probe(int j) { return blocks_.probe(j); }
@@ -111,6 +119,7 @@ class FullGains {
       } else {
         if (real) {
           decay_of(first + t + j, tile_.decays.data() + j * dk_);
+          resolve_decay(decay_row(j));
         } else {
           decay_row(j).setOnes();
         }
@@ -128,44 +137,40 @@ class FullGains {
   }
 
   /// Gain and update of token t + j, the group's j-th, from the reads and the group's earlier
-  /// updates.
-  [[gnu::flatten]] void solve(const Sequence<Scalar>& x, Index first, Index t, int j, Scalar* gains,
+  /// updates. Returns whether it was resolved.
+  [[gnu::flatten]] bool solve(const Sequence<Scalar>& x, Index first, Index t, int j, Scalar* gains,
                               Scalar* innovation_variance, Scalar* variance) {
     const ConstRow k(x.key.row(first + t + j).data(), dk_);
     Row z(gains + (t + j) * dk_, dk_);
     const auto a = decay(j);
-    noise() *= a * a;
-    add_field<Dk>(noise().matrix(), x.process_noise.row(first + t + j));
+    diagonal_.predict(a, x.process_noise.row(first + t + j));
 
-    z = (product(j) * blocks_.scale()) * read(j) + noise() * k;
+    z = (product(j) * blocks_.scale()) * read(j) + diagonal_.delta() * k;
     for (int s = 0; s < j; ++s) {
       update(s) *= a;
-      z += update(s) * (sign_[s] * (update(s) * k).sum());
+      z -= update(s) * (update(s) * k).sum();
     }
     const Scalar r = x.observation_noise.row(first + t + j)[0];
-    const Scalar along = (k * z).sum();
-    Scalar& innovation = innovation_variance[t + j];
-    if (along < Scalar(0)) {
-      sign_[j] = Scalar(1);
-      update(j) = k * (std::sqrt(-along) / k.square().sum());
-      z.setZero();
-      innovation = r;
-    } else {
-      sign_[j] = Scalar(-1);
-      innovation = r + along;
+    const auto [innovation, resolved] = observe(z, k, diagonal_.variances(), r);
+    innovation_variance[t + j] = innovation;
+    if (resolved) {
       update(j) = z * (Scalar(1) / std::sqrt(innovation));
-      z *= Scalar(1) / innovation;
+      diagonal_.write(update(j), innovation, r);
+    } else {
+      update(j).setZero();
     }
+    z *= Scalar(1) / innovation;
     if constexpr (variances) {
       const ConstRow q(x.query.row(first + t + j).data(), dk_);
-      Scalar v =
-          blocks_.scale() * (probe(G + j) * read(G + j)).sum() + (noise() * q.square()).sum();
+      Scalar v = blocks_.scale() * (probe(G + j) * read(G + j)).sum() +
+                 (diagonal_.delta() * q.square()).sum();
       for (int s = 0; s <= j; ++s) {
         const Scalar c = (update(s) * q).sum();
-        v += sign_[s] * c * c;
+        v -= c * c;
       }
       variance[t + j] = v;
     }
+    return resolved;
   }
 
   /// Brings the group's updates to the frame of the blocks.
@@ -173,14 +178,15 @@ class FullGains {
     const Scalar inverse = Scalar(1) / std::sqrt(blocks_.scale());
     for (int s = 0; s < G; ++s) {
       if (blocks_.scale() != Scalar(1)) update(s) *= inverse;
-      blocks_.lane(s) = update(s) * sign_[s];
+      blocks_.lane(s) = -update(s);
     }
   }
 
   FullTile<Scalar>& tile_;
   Index dk_;
   Blocks blocks_;
-  Scalar decay_[G]{}, product_[G]{}, sign_[G]{};
+  TileDiagonal<Scalar, Dk> diagonal_;
+  Scalar decay_[G]{}, product_[G]{};
 };
 
 }  // namespace seqbayes::detail

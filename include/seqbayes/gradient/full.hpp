@@ -3,6 +3,7 @@
 /// are kept symmetric.
 #pragma once
 
+#include <seqbayes/covariance/resolution.hpp>
 #include <seqbayes/gradient/gain.hpp>
 
 namespace seqbayes {
@@ -27,7 +28,9 @@ void predict_vjp(const Matrix<Scalar>& decayed, const Vector<Scalar, Dk>& decay,
 
 }  // namespace detail
 
-/// z = \hat P k, s = r + k'z, kappa = z / s, P = \hat P - z z' / s.
+/// z = \hat P k, s = r + k'z, kappa = z / s, P = \hat P - z z' / s; where the write isn't resolved,
+/// z = 16 epsilon Diag(\hat P) k and P = \hat P (covariance/resolution.hpp). What rounding adds to
+/// variances, and to r, is taken as constant.
 template <>
 struct GainVjp<FullCovariance> {
   template <int Dk, class Options, class Scalar, class Stored>
@@ -42,31 +45,26 @@ struct GainVjp<FullCovariance> {
         decay.asDiagonal() * detail::sized<Dk, Dk>(before) * decay.asDiagonal();
     Matrix<Scalar> predicted = decayed;
     detail::add_field<Dk>(predicted.diagonal(), token.process_noise);
-    const Keys z = predicted.lazyProduct(k);
-    const Scalar along = k.dot(z);
+    const Keys variances = predicted.diagonal();
+    Keys z = predicted.lazyProduct(k);
+    const auto [s, resolved] = detail::observe(z, k, variances, token.observation_noise[0]);
 
     dp += q.lazyProduct(q.transpose()) * d.variance;
-    const Keys dpz = dp.lazyProduct(z);
-    Keys dk;
     Keys pq = predicted.lazyProduct(q);
+    Keys dk = Keys::Zero(k.size());
     Scalar ds = d.innovation_variance;
-    if (along < Scalar(0)) {  // the lift: gain 0, s = r, P = \hat P + c k k', c = -k'z / |k|^4
-      const Scalar norm2 = k.squaredNorm();
-      const Scalar c = -along / (norm2 * norm2);
-      const Keys dpk = dp.lazyProduct(k);
-      const Scalar dc = k.dot(dpk);
-      const Scalar dalong = -dc / (norm2 * norm2);
-      pq += k * Scalar(c * k.dot(q));
-      dk = dpk * Scalar(Scalar(2) * c) - k * Scalar(Scalar(4) * dc * c / norm2) +
-           z * Scalar(Scalar(2) * dalong);
-      dp += k.lazyProduct(k.transpose()) * dalong;
-    } else {
-      const Scalar s = token.observation_noise[0] + along;
+    if (resolved) {
+      const Keys dpz = dp.lazyProduct(z);
       pq -= z * Scalar(z.dot(q) / s);
-      ds += z.dot(dpz - d.gain) / (s * s);
+      ds += z.dot(dpz - d.gain) / s / s;
       const Keys dz = (d.gain - dpz * Scalar(2)) / s + k * ds;
       dk = z * ds + predicted.lazyProduct(dz);
       dp += detail::symmetric_outer(dz, k);
+    } else if (!z.isZero(Scalar(0))) {
+      ds -= z.dot(d.gain) / s / s;
+      const Keys dz = (d.gain / s + k * ds) * detail::least_resolved<Scalar>();
+      dk = z * ds + variances.cwiseProduct(dz);
+      dp.diagonal() += dz.cwiseProduct(k);
     }
     grad.query.add(pq * Scalar(Scalar(2) * d.variance));
     grad.key.add(dk);

@@ -26,6 +26,7 @@ namespace seqbayes::detail {
 template <class Scalar>
 struct FullVjpTile {
   FullBuffers<Scalar> blocks;                  ///< dP, then P.
+  DiagonalBuffers<Scalar> diagonal;            ///< Of P.
   Buffer<Scalar> decays;                       ///< One factor or Dk a token.
   Buffer<Scalar> z, dz, dkey, dquery, dnoise;  ///< Dk a token.
   Buffer<Scalar> along;                        ///< 2 z * m / s + dz * z, then k * (\hat P dz) too.
@@ -42,6 +43,7 @@ struct GainsVjpInputs {
   const Scalar* dgain;                 ///< Dk a token.
   const Scalar* dinnovation_variance;  ///< The evidence's part.
   const Scalar* dvariance;             ///< Null: none.
+  bool resolved;                       ///< Whether all tokens were (covariance/resolution.hpp).
 };
 
 template <class Scalar, int Dk, bool variances, bool uniform>
@@ -57,7 +59,11 @@ class FullGainsVjp {
 
  public:
   FullGainsVjp(FullVjpTile<Scalar>& tile, const GainsVjpInputs<Scalar>& in, Index key_dim)
-      : tile_(tile), in_(in), dk_(key_dim), blocks_(tile.blocks, key_dim, U, R) {
+      : tile_(tile),
+        in_(in),
+        dk_(key_dim),
+        blocks_(tile.blocks, key_dim, U, R),
+        diagonal_(tile.diagonal, key_dim) {
     const Index tokens = whole_groups(in.count);
     for (Buffer<Scalar>* rows :
          {&tile.decays, &tile.z, &tile.dz, &tile.dkey, &tile.dquery, &tile.dnoise, &tile.along}) {
@@ -101,6 +107,7 @@ class FullGainsVjp {
         tile_.decays.data()[t] = real(t) ? decay_of.uniform(in_.first + t) : Scalar(1);
       } else if (real(t)) {
         decay_of(in_.first + t, tile_.decays.data() + t * dk_);
+        resolve_decay(row(tile_.decays, t));
       } else {
         row(tile_.decays, t).setOnes();
       }
@@ -113,15 +120,17 @@ class FullGainsVjp {
     }
   }
 
-  /// Takes up the decay of a group, and its updates, for the next.
+  /// Takes up the decay of a group, and its updates, for the next. Returns whether the blocks were
+  /// scaled.
   template <int Updates, int Reads>
-  void sweep(const Factors& product) {
+  bool sweep(const Factors& product) {
     const bool scaled = blocks_.decay(product);
     if constexpr (uniform) {
       const Scalar inverse = Scalar(1) / blocks_.scale();
       for (int u = 0; u < Updates; ++u) blocks_.lane(u) *= inverse;
     }
     blocks_.template sweep<std::size_t(Updates), std::size_t(Reads)>(scaled);
+    return scaled;
   }
 
   /// Probes A_Gt z_t of group g.
@@ -196,7 +205,7 @@ class FullGainsVjp {
     const Scalar s = in_.innovation_variance[t];
     if constexpr (variances) diagonal += query(t).square() * in_.dvariance[t];
     Scalar& ds = tile_.ds.data()[t];
-    ds = in_.dinnovation_variance[t] + (z * (m - dgain)).sum() / (s * s);
+    ds = in_.dinnovation_variance[t] + (z * (m - dgain)).sum() / s / s;
     Row dz = row(tile_.dz, t);
     dz = (dgain - m * Scalar(2)) / s + k * ds;
     row(tile_.along, t) = z * (m * (Scalar(2) / s) + dz);
@@ -226,21 +235,22 @@ class FullGainsVjp {
   template <class Stored>
   void forward(const Stored& before) {
     blocks_.load(before.data());
-    Keys noise = Keys::Zero(dk_);
+    diagonal_.start(before);
     probe_forward(0);
     blocks_.template sweep<std::size_t(G), std::size_t(R)>(false);
     for (Index g = 0; g < groups(); ++g) {
       Factors product = blocks_.no_decay();
-      for (int j = 0; j < G; ++j) solve_forward(g * G + j, j, product, noise);
+      for (int j = 0; j < G; ++j) solve_forward(g * G + j, j, product);
       if (g + 1 == groups()) break;
       for (int j = 0; j < G; ++j) blocks_.lane(j) = -blocks_.row(j);
       probe_forward(g + 1);
-      sweep<G, R>(product);
+      if (sweep<G, R>(product)) diagonal_.round();
+      diagonal_.settle(blocks_, R);
     }
   }
 
   /// Token t, the group's j-th. Rows of the update: c_s, decayed to time t. `product` is A_t.
-  [[gnu::flatten]] void solve_forward(Index t, int j, Factors& product, Keys& noise) {
+  [[gnu::flatten]] void solve_forward(Index t, int j, Factors& product) {
     const auto a = decay(t);
     product *= a;
     for (int i = 0; i < j; ++i) blocks_.row(i) *= a;
@@ -249,18 +259,19 @@ class FullGainsVjp {
       c.setZero();
       return;
     }
-    noise *= a * a;
-    add_field<Dk>(noise.matrix(), in_.x.process_noise.row(in_.first + t));
+    diagonal_.predict(a, in_.x.process_noise.row(in_.first + t));
     const Row dz = row(tile_.dz, t), z = row(tile_.z, t);
     const ConstRow k = key(t);
-    Keys y = product * blocks_.read(j) * blocks_.scale() + noise * dz;
+    Keys y = product * blocks_.read(j) * blocks_.scale() + diagonal_.delta() * dz;
     for (int i = 0; i < j; ++i) y -= blocks_.row(i) * (blocks_.row(i) * dz).sum();
     row(tile_.dkey, t) = z * tile_.ds.data()[t] + y;
     row(tile_.along, t) += k * y;
-    c = z * (Scalar(1) / std::sqrt(in_.innovation_variance[t]));
+    const Scalar s = in_.innovation_variance[t];
+    c = z * (Scalar(1) / std::sqrt(s));
+    diagonal_.write(c, s, in_.x.observation_noise.row(in_.first + t)[0]);
     if constexpr (variances) {
       const ConstRow q = query(t);
-      Keys pq = product * blocks_.read(G + j) * blocks_.scale() + noise * q;
+      Keys pq = product * blocks_.read(G + j) * blocks_.scale() + diagonal_.delta() * q;
       for (int i = 0; i <= j; ++i) pq -= blocks_.row(i) * (blocks_.row(i) * q).sum();
       row(tile_.dquery, t) = pq * (Scalar(2) * in_.dvariance[t]);
     }
@@ -290,6 +301,7 @@ class FullGainsVjp {
   const GainsVjpInputs<Scalar>& in_;
   Index dk_;
   Blocks blocks_;
+  TileDiagonal<Scalar, Dk> diagonal_;
 };
 
 }  // namespace seqbayes::detail

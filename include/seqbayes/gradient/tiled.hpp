@@ -20,6 +20,7 @@ class TiledVjp : TiledScan<L, false> {
   using Base::dk_;
   using Base::Dv;
   using Base::dv_;
+  using Base::full_;
   using Base::in_;
   using Base::layer_;
   using Base::memory_;
@@ -61,6 +62,7 @@ class TiledVjp : TiledScan<L, false> {
       const Index first = (static_cast<Index>(checkpoints.size()) - 1) * tile;
       backward(checkpoints.back(), first, std::min(tile, length - first));
       state_ = std::move(checkpoints.back());
+      resolved_.pop_back();
     }
     gradient_.initial_state =
         StepVjp<L>::final_state(layer_, dstate_);  // symmetric to the last bit
@@ -84,6 +86,7 @@ class TiledVjp : TiledScan<L, false> {
   void forward(Index first, Index count) {
     load_tile(first, count);
     Base::gains(first, count, {});
+    resolved_.push_back(full_.resolved);
     std::copy_n(in_.gain.data(), count * dk_, gradient_.key.data() + first * dk_);
     std::copy_n(in_.innovation_variance.data(), count, innovation_variance_.data() + first);
     if constexpr (predicts) {
@@ -135,7 +138,8 @@ class TiledVjp : TiledScan<L, false> {
         innovation_variance_.data() + first,
         back_.dgain.data(),
         dinnovation_variance_.data(),
-        cotangent_.variance.empty() ? nullptr : cotangent_.variance.data() + first};
+        cotangent_.variance.empty() ? nullptr : cotangent_.variance.data() + first,
+        resolved_.back()};
     gains_vjp_.run(of_gains, Base::covariance_decays(first), before.covariance, state_.covariance,
                    dstate_.covariance);
   }
@@ -250,6 +254,7 @@ class TiledVjp : TiledScan<L, false> {
   Buffer<Scalar> dinnovation_variance_;
   BackwardTile<Scalar> back_;
   std::vector<Scalar> gains_;
+  std::vector<bool> resolved_;  ///< Whether all tokens of each tile were.
   Buffer<Scalar> own_erase_;
   TiledGainsVjp<L> gains_vjp_;
 };

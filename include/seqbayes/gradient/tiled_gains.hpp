@@ -31,7 +31,7 @@ class TiledGainsVjp {
            const Covariance& after, Covariance& dcovariance) {
     if constexpr (std::is_same_v<Policy, FullCovariance>) {
       const MatrixView<Scalar> own = in.x.covariance_log_decay.rows(in.first, in.count);
-      if (!grows(own) && !forgets(own) && !lifted(in)) {
+      if (!grows(own) && !forgets(own) && in.resolved) {
         const auto by_group = [&](auto variances, auto uniform) {
           FullGainsVjp<Scalar, Dk, variances.value, uniform.value>(tile_, in, dk_)
               .run(before, after, dcovariance, decay_of, gradient_);
@@ -55,17 +55,6 @@ class TiledGainsVjp {
   static bool forgets(const MatrixView<Scalar>& log_decay) {
     for (Index i = 0; i < log_decay.rows() && log_decay.cols() > 0; ++i) {
       if (log_decay.row(i).vector().minCoeff() < Scalar(-2)) return true;
-    }
-    return false;
-  }
-
-  /// Whether a gain is 0 for a key that isn't: the covariance may have been lifted there.
-  bool lifted(const Inputs& in) const {
-    for (Index i = 0; i < in.count; ++i) {
-      const Eigen::Map<const Keys> gain(in.gain + i * dk_, dk_);
-      if (gain.isZero(0) && !in.x.key.row(in.first + i).template vector<Dk>().isZero(0)) {
-        return true;
-      }
     }
     return false;
   }

@@ -45,10 +45,6 @@ void check_call(const Layer& layer, const typename Layer::State& state,
   check_inputs(layer, x);
 }
 
-/// Tokens a tile when the library chooses: long enough that loading and storing the state costs
-/// little, short enough that a tile's inputs stay in the second cache.
-inline constexpr Index default_tile = 128;
-
 /// Runs checked input. Tiles where the layer can, unless it is asked to run token by token.
 template <bool probabilistic, class L>
 void run(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,

@@ -15,6 +15,10 @@ concept TiledLayer = std::is_floating_point_v<typename L::Scalar> && requires {
   typename L::Policy;
 } &&(L::Model::write != Write::replace);
 
+/// Tokens a tile when the library chooses: long enough that loading and storing the state costs
+/// little, short enough that a tile's inputs stay in the second cache.
+inline constexpr Index default_tile = 128;
+
 /// Where a scan puts its results: T x Dv means without gaps, and, if not null, T variances and the
 /// log evidence.
 template <class Scalar>
@@ -236,11 +240,17 @@ class TiledScan {
     }
   }
 
+  /// However long the tile, Delta is that of `default_tile` tokens at most.
   template <bool uniform, class DecayOf>
   void full_gains(Index first, Index count, const DecayOf& decay, const Results<Scalar>& out) {
-    FullGains<Scalar, Dk, probabilistic, uniform>(full_, dk_)
-        .run(state_.covariance, x_, first, count, decay, in_.gain.data(),
-             in_.innovation_variance.data(), probabilistic ? out.variance + first : nullptr);
+    FullGains<Scalar, Dk, probabilistic, uniform> pass(full_, dk_);
+    full_.resolved = true;
+    for (Index i = 0; i < count; i += default_tile) {
+      full_.resolved &=
+          pass.run(state_.covariance, x_, first + i, std::min(default_tile, count - i), decay,
+                   in_.gain.data() + i * dk_, in_.innovation_variance.data() + i,
+                   probabilistic ? out.variance + first + i : nullptr);
+    }
   }
 
   void prepare_memory() {

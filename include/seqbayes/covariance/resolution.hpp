@@ -1,0 +1,170 @@
+/// @file
+/// What a covariance resolves in floating point: the rule that a step, a tile and their derivatives
+/// share (docs/mathematics.md, "What floats resolve").
+///
+/// Each write and each decay rounds the entries of P, by up to half a rounding unit of sqrt(P_ii
+/// P_jj). These errors stay in P. Where a direction is known by now, they may leave its variance
+/// negative, and a negative variance grows with every write that looks at it. Hence:
+///
+/// 1. *Rounding only adds variance.* A write leaves in P_ii up to 2 epsilon P_ii of what it takes;
+///    a decay leaves (1 + sqrt(Dk) / 2) epsilon P_ii more. This outgrows the errors: those of
+///    writes are random; a decay may make the same ones at every token, a matrix of norm
+///    0.3 * 2 sqrt(Dk) units.
+/// 2. *What can't be resolved isn't claimed.* k' \hat P k is rounded by some epsilon times
+///    k' Diag(\hat P) k. Below 16 epsilon of that the memory is known along k to working precision:
+///    the token is then written as if \hat P were 16 epsilon Diag(\hat P), and P stays as it is.
+///    Observation noise below that counts as that much.
+///
+/// All is relative to the variances P_ii, so the unit of a key's channel has no effect.
+#pragma once
+
+#include <cmath>
+
+#include <seqbayes/covariance/policy.hpp>
+#include <seqbayes/memory/tile.hpp>
+
+namespace seqbayes::detail {
+
+/// What a write may leave in a variance, relative to it.
+template <class Scalar>
+Scalar write_rounding() {
+  return Scalar(2) * Scalar(Eigen::NumTraits<Scalar>::epsilon());
+}
+/// What a decay leaves there.
+template <class Scalar>
+Scalar decay_rounding(Index key_dim) {
+  return Scalar(1 + std::sqrt(static_cast<double>(key_dim)) / 2) *
+         Scalar(Eigen::NumTraits<Scalar>::epsilon());
+}
+/// The least k' \hat P k that counts, relative to k' Diag(\hat P) k.
+template <class Scalar>
+Scalar least_resolved() {
+  return Scalar(16) * Scalar(Eigen::NumTraits<Scalar>::epsilon());
+}
+
+/// One token's observation of the memory along its key.
+template <class Scalar>
+struct Observation {
+  Scalar variance;  ///< s.
+  bool resolved;    ///< Whether the write changes P.
+};
+
+/// Observes key `k` with noise variance `r`, where `z` holds \hat P k and `variances` the diagonal
+/// of \hat P. Leaves in `z` what counts as \hat P k: the gain is z / s. A token whose s is no
+/// normal number observes nothing.
+template <class Z, class K, class Variances, class Scalar>
+Observation<Scalar> observe(Z& z, const K& k, const Variances& variances, const Scalar& r) {
+  const Scalar floor =
+      least_resolved<Scalar>() * Scalar((variances.array() * k.array().square()).sum());
+  Scalar along = (k.array() * z.array()).sum();
+  const bool resolved = along >= floor;
+  if (!resolved) {
+    z.array() = variances.array() * k.array() * least_resolved<Scalar>();
+    along = floor;
+  }
+  const Scalar s = (r < floor ? floor : r) + along;
+  const Scalar most(Eigen::NumTraits<Scalar>::highest());
+  if (s >= Scalar(4) / most && s <= most) return {s, resolved};
+  z.setZero();
+  return {r, false};
+}
+
+/// What a write that takes c_i^2 from each variance leaves there.
+template <class C, class Variances>
+auto kept_back(const C& c, const Variances& variances) {
+  using Scalar = typename C::Scalar;
+  return c.array().square().min(variances.array() * write_rounding<Scalar>());
+}
+
+/// A decay that takes less than twice what its rounding adds counts as 1. Returns whether any other
+/// is left, so that P is rounded.
+template <class Factors>
+bool resolve_decay(Factors&& decay) {
+  using Scalar = typename std::remove_cvref_t<Factors>::Scalar;
+  const Scalar least = Scalar(2) * decay_rounding<Scalar>(decay.size());
+  bool rounds = false;
+  for (Index i = 0; i < decay.size(); ++i) {
+    const Scalar lost = Scalar(1) - decay[i] * decay[i];
+    if (lost == Scalar(0)) continue;
+    if (lost <= least && -lost <= least) {
+      decay[i] = Scalar(1);
+    } else {
+      rounds = true;
+    }
+  }
+  return rounds;
+}
+
+template <class Scalar>
+struct DiagonalBuffers {
+  Buffer<Scalar> variances, delta;  ///< Dk each.
+};
+
+/// The diagonal of \hat P as the tokens of a tile go by: Delta, the part of it that isn't in the
+/// tile's matrix (process noise and what was kept back), and the variances, which don't count what
+/// writes have taken since they were last read off.
+template <class Scalar, int Dk>
+class TileDiagonal {
+ public:
+  using Row = Eigen::Map<Eigen::Array<Scalar, Dk, 1>>;
+
+  TileDiagonal(DiagonalBuffers<Scalar>& buffers, Index key_dim)
+      : variances_(buffers.variances.reserve(key_dim), key_dim),
+        delta_(buffers.delta.reserve(key_dim), key_dim) {}
+
+  /// Of a matrix P, with nothing beside it.
+  template <class Stored>
+  void start(const Stored& covariance) {
+    variances_ = covariance.diagonal().array();
+    delta_.setZero();
+  }
+  const Row& variances() const { return variances_; }
+  const Row& delta() const { return delta_; }
+
+  /// \hat P = D P D + Omega.
+  template <class Decay>
+  void predict(const Decay& decay, const RowView<Scalar>& process_noise) {
+    const auto add = [&](const auto& noise) {
+      delta_ = delta_ * (decay * decay) + noise;
+      variances_ = variances_ * (decay * decay) + noise;
+    };
+    if (process_noise.size() == 1) {
+      add(process_noise[0]);
+    } else {
+      add(process_noise.template vector<Dk>().array());
+    }
+  }
+  /// P = \hat P - c c' of an observation of variance s = r + k' \hat P k.
+  template <class C>
+  void write(const C& c, const Scalar& s, const Scalar& r) {
+    delta_ += kept_back(c, variances_);
+    worn_ |= s > Scalar(16) * r;
+  }
+  /// All entries of the matrix were rounded once more.
+  void round() { delta_ += variances_ * decay_rounding<Scalar>(delta_.size()); }
+
+  /// After a group: reads the variances off if a write has taken most of one. Has the matrix take
+  /// up Delta once that is more than all there is: with a large part of P beside it, P + Delta
+  /// would lose digits that a step keeps. `probes` have been read from `blocks`.
+  template <class Blocks>
+  void settle(Blocks& blocks, Index probes) {
+    if (worn_ || outgrown()) {
+      blocks.diagonal(variances_);
+      variances_ += delta_;
+    }
+    if (outgrown()) {
+      blocks.add_diagonal(delta_, probes);
+      delta_.setZero();
+    }
+    worn_ = false;
+  }
+
+ private:
+  // A minimum, unlike any(), is vectorised.
+  [[nodiscard]] bool outgrown() const { return (variances_ - delta_).minCoeff() < Scalar(0); }
+
+  Row variances_, delta_;
+  bool worn_ = false;  ///< Whether variances_ may be far above what is left.
+};
+
+}  // namespace seqbayes::detail
