@@ -7,7 +7,8 @@ packages_benchmarks=(libbenchmark-dev)
 packages_examples=(libcli11-dev libfmt-dev nlohmann-json3-dev gnuplot-nox)
 packages_tests=(catch2 libboost-dev libceres-dev nlohmann-json3-dev pkg-config)
 packages_torch=(libtorch-dev) # of the preset default alone
-packages_clang=(clang libclang-rt-dev llvm) # llvm: names in the sanitizers' reports
+# llvm: names in the sanitizers' reports
+packages_clang=(clang libclang-rt-dev libc++-dev libc++abi-dev llvm)
 
 # install_packages NAME...
 install_packages() {

@@ -29,7 +29,7 @@ std::vector<path> golden_files(const path& folder) {
   if (files.empty()) {
     throw std::runtime_error(folder.string() + " has no golden files (*.safetensors)");
   }
-  std::ranges::sort(files);
+  std::sort(files.begin(), files.end());
   return files;
 }
 

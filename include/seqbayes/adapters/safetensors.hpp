@@ -136,8 +136,9 @@ Tensor view(std::string name, std::vector<std::int64_t> shape, const Numbers& nu
 inline void write(const std::filesystem::path& path, std::vector<Tensor> tensors,
                   const std::map<std::string, std::string>& metadata = {}) try {
   // As upstream: wide elements first and a padded header, so that every tensor is aligned.
-  std::ranges::stable_sort(tensors, std::greater(),
-                           [](const Tensor& tensor) { return detail::checked_dtype(tensor).size; });
+  std::stable_sort(tensors.begin(), tensors.end(), [](const Tensor& a, const Tensor& b) {
+    return detail::checked_dtype(a).size > detail::checked_dtype(b).size;
+  });
   nlohmann::ordered_json header = {{"__metadata__", metadata}};
   std::size_t end = 0;
   for (const Tensor& tensor : tensors) {

@@ -2,37 +2,62 @@
 /// Many heads and sequences at once, spread over threads by an executor of the caller's.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <ranges>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include <seqbayes/scan/scan.hpp>
 
 namespace seqbayes {
 
-/// Runs work on `count` threads, the caller's among them; starts the others in each call.
+namespace detail {
+
+/// Calls work() on `count` threads, the caller's among them, and joins the others whatever happens.
+/// Where the system gives fewer, as many call it. (libc++ has no std::jthread before version 20.)
+template <class Thread = std::thread, class Work>
+void on_threads(Index count, const Work& work) {
+  struct Joined {
+    std::vector<Thread> threads;
+    ~Joined() {
+      for (Thread& thread : threads) thread.join();
+    }
+  } others;
+  try {
+    for (Index i = 1; i < count; ++i) others.threads.emplace_back(work);
+  } catch (const std::system_error&) {  // no more threads
+  } catch (const std::bad_alloc&) {
+  }
+  work();
+}
+
+}  // namespace detail
+
+/// Runs work on `count` threads, the caller's among them; starts the others in each call. If the
+/// system can't start as many, those that it can do all of it.
 ///
 /// Any callable with this signature is an executor: it calls `task(0)` to `task(tasks - 1)`, each
 /// once, in any order and at the same time if it likes, and returns when all are done. With OpenMP,
 /// say,
 /// `[](Index n, auto&& task) { _Pragma("omp parallel for") for (Index i = 0; i < n; ++i) task(i);
-/// }`.
+/// }`. The library's tasks throw nothing; one that does ends the program on any thread but the
+/// caller's.
 struct Threads {
   int count = 1;  ///< 1 or less: the caller's thread alone.
 
   template <class Task>
   void operator()(Index tasks, Task&& task) const {
     std::atomic<Index> next{0};
-    const auto work = [&] {
+    detail::on_threads(std::min<Index>(count, tasks), [&] {
       for (Index i = next++; i < tasks; i = next++) task(i);
-    };
-    std::vector<std::jthread> others;
-    for (Index i = 1; i < std::min<Index>(count, tasks); ++i) others.emplace_back(work);
-    work();
+    });
   }
 };
 

@@ -103,8 +103,9 @@ inline std::string quote(std::string_view text) {
 
 // The element type, once dtype, shape and number of bytes are known to agree.
 inline const Dtype& checked_dtype(const Tensor& tensor) {
-  const auto* found = std::ranges::find(dtypes, std::string_view(tensor.dtype), &Dtype::name);
-  if (found == std::ranges::end(dtypes)) {
+  const auto* found = std::find_if(std::begin(dtypes), std::end(dtypes),
+                                   [&](const Dtype& dtype) { return dtype.name == tensor.dtype; });
+  if (found == std::end(dtypes)) {
     fail(tensor.name, "has the unknown dtype " + quote(tensor.dtype));
   }
   std::size_t size = found->size;
@@ -213,9 +214,11 @@ inline void check_cover(const std::map<std::string, Tensor, std::less<>>& tensor
   std::vector<const Tensor*> order;
   order.reserve(tensors.size());
   for (const auto& [name, tensor] : tensors) order.push_back(&tensor);
-  std::ranges::sort(order, {}, [](const Tensor* tensor) {
+  const auto place = [](const Tensor* tensor) {
     return std::pair(tensor->bytes.data(), tensor->bytes.size());
-  });
+  };
+  std::sort(order.begin(), order.end(),
+            [&](const Tensor* a, const Tensor* b) { return place(a) < place(b); });
   const std::byte* next = data.data();
   for (const Tensor* tensor : order) {
     if (tensor->bytes.data() < next) fail(tensor->name, "overlaps the data of another tensor");
