@@ -3,6 +3,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,6 +16,7 @@
 namespace safetensors_test {
 
 using seqbayes::safetensors::Error;
+using seqbayes::safetensors::File;
 
 using Bytes = std::vector<std::byte>;
 
@@ -47,6 +52,33 @@ inline std::string little_endian(const std::vector<std::uint64_t>& numbers, int 
   }
   return data;
 }
+
+// A file of the tensor x.
+inline File file_of_one(const std::string& dtype, std::size_t count, const std::string& data) {
+  return File::parse(file_of("{" +
+                                 entry("x", "\"" + dtype + "\"", "[" + std::to_string(count) + "]",
+                                       "[0," + std::to_string(data.size()) + "]") +
+                                 "}",
+                             data));
+}
+
+// Gone at the end of its scope.
+struct TemporaryFile {
+  std::filesystem::path path =
+      std::filesystem::temp_directory_path() /
+      ("seqbayes_" + std::to_string(std::random_device()()) + ".safetensors");
+  TemporaryFile() = default;
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+  ~TemporaryFile() { std::filesystem::remove(path); }
+
+  Bytes bytes() const {
+    std::ifstream stream(path, std::ios::binary);
+    Bytes result;
+    append(result, std::string(std::istreambuf_iterator<char>(stream), {}));
+    return result;
+  }
+};
 
 // What went wrong, or an empty text.
 template <class Action>

@@ -5,12 +5,9 @@
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <memory>
-#include <random>
 #include <span>
 #include <string>
 #include <vector>
@@ -21,7 +18,6 @@
 #include "support/catch.hpp"
 
 using namespace safetensors_test;
-using seqbayes::safetensors::File;
 using seqbayes::safetensors::Tensor;
 using seqbayes::safetensors::values;
 using seqbayes::safetensors::view;
@@ -30,31 +26,6 @@ using seqbayes::safetensors::write;
 namespace {
 
 constexpr double infinity = std::numeric_limits<double>::infinity();
-
-File file_of_one(const std::string& dtype, std::size_t count, const std::string& data) {
-  return File::parse(file_of("{" +
-                                 entry("x", "\"" + dtype + "\"", "[" + std::to_string(count) + "]",
-                                       "[0," + std::to_string(data.size()) + "]") +
-                                 "}",
-                             data));
-}
-
-struct TemporaryFile {
-  std::filesystem::path path =
-      std::filesystem::temp_directory_path() /
-      ("seqbayes_" + std::to_string(std::random_device()()) + ".safetensors");
-  TemporaryFile() = default;
-  TemporaryFile(const TemporaryFile&) = delete;
-  TemporaryFile& operator=(const TemporaryFile&) = delete;
-  ~TemporaryFile() { std::filesystem::remove(path); }
-
-  Bytes bytes() const {
-    std::ifstream stream(path, std::ios::binary);
-    Bytes result;
-    append(result, std::string(std::istreambuf_iterator<char>(stream), {}));
-    return result;
-  }
-};
 
 bool same(double a, double b) {  // tells -0 from 0, takes nan for nan
   return std::isnan(a) ? std::isnan(b) : a == b && std::signbit(a) == std::signbit(b);
@@ -250,6 +221,10 @@ TEST_CASE("safetensors: what cannot be written is an error", "[safetensors]") {
         file + "tensor \"__metadata__\" has a name that is taken");
   CHECK(error({{"q", "F128", {1}, std::as_bytes(std::span(two))}}) ==
         file + "tensor \"q\" has the unknown dtype \"F128\"");
+  CHECK(error({{"q", "F4", {3}, std::as_bytes(std::span(two))}}) ==
+        file + "tensor \"q\" has 12 bits, no whole bytes");
+  CHECK(error({view("q", {std::int64_t{1} << 62, 4}, two)}) ==
+        file + "tensor \"q\" has a shape whose size overflows");
   CHECK(error({view("\xff", {2}, two)}) == file + "a name or a metadata value is not valid UTF-8");
   CHECK(error({}, {{"op", "\xff"}}) == file + "a name or a metadata value is not valid UTF-8");
   CHECK_FALSE(std::filesystem::exists(temporary.path));

@@ -28,6 +28,7 @@
 #include <nlohmann/json.hpp>
 
 #include <seqbayes/adapters/detail/safetensors_format.hpp>
+#include <seqbayes/adapters/detail/safetensors_header.hpp>
 
 namespace seqbayes::safetensors {
 
@@ -90,18 +91,14 @@ class File {
     std::uint64_t length = 0;
     if (bytes.size() < sizeof length) throw Error("the file is too short for a header length");
     std::memcpy(&length, bytes.data(), sizeof length);
-    if (length > 100'000'000) throw Error("the header is longer than 100 MB");  // upstream's limit
+    detail::check_header_length(length);
     if (length > bytes.size() - sizeof length) throw Error("the header is longer than the file");
     const auto* text = reinterpret_cast<const char*>(bytes.data()) + sizeof length;
     const auto data = bytes.subspan(sizeof length + length);
-    for (const auto& [name, entry] : detail::parse_header({text, length})) {
-      if (name != "__metadata__") {
-        tensors_.emplace(name, detail::parse_tensor(name, entry, data));
-      } else if (entry.numbers.empty()) {
-        metadata_ = entry.texts;
-      } else {
-        throw Error("the __metadata__ of the header has a value that is not a string");
-      }
+    detail::Header header = detail::parse_header({text, length});
+    metadata_ = std::move(header.metadata);
+    for (const auto& [name, entry] : header.entries) {
+      tensors_.emplace_hint(tensors_.end(), name, detail::parse_tensor(name, entry, data));
     }
     detail::check_cover(tensors_, data);
   }
@@ -113,12 +110,17 @@ class File {
 };
 
 /// The numbers of a tensor in row-major order, each rounded to double and then to Scalar.
+/// @throws Error if the dtype, the shape and the bytes disagree or the dtype can't be decoded.
 template <std::floating_point Scalar>
 std::vector<Scalar> values(const Tensor& tensor) {
   const detail::Dtype& dtype = detail::checked_dtype(tensor);
-  std::vector<Scalar> result(tensor.bytes.size() / dtype.size);
+  if (dtype.number == nullptr) {
+    detail::fail(tensor.name, "has the dtype " + tensor.dtype + ", which values() can't decode");
+  }
+  const std::size_t size = dtype.bits / 8;
+  std::vector<Scalar> result(tensor.bytes.size() / size);
   for (std::size_t i = 0; i < result.size(); ++i) {
-    result[i] = static_cast<Scalar>(dtype.number(tensor.bytes.data() + i * dtype.size));
+    result[i] = static_cast<Scalar>(dtype.number(tensor.bytes.data() + i * size));
   }
   return result;
 }
@@ -133,32 +135,22 @@ Tensor view(std::string name, std::vector<std::int64_t> shape, const Numbers& nu
 }
 
 /// Writes a file anew. Errors in the tensors are found before it is touched.
+/// @throws Error naming the file, for whatever `read` would refuse and if it can't be written.
 inline void write(const std::filesystem::path& path, std::vector<Tensor> tensors,
                   const std::map<std::string, std::string>& metadata = {}) try {
   // As upstream: wide elements first and a padded header, so that every tensor is aligned.
   std::stable_sort(tensors.begin(), tensors.end(), [](const Tensor& a, const Tensor& b) {
-    return detail::checked_dtype(a).size > detail::checked_dtype(b).size;
+    return detail::checked_dtype(a).bits > detail::checked_dtype(b).bits;
   });
-  nlohmann::ordered_json header = {{"__metadata__", metadata}};
-  std::size_t end = 0;
-  for (const Tensor& tensor : tensors) {
-    detail::checked_dtype(tensor);
-    if (header.contains(tensor.name)) detail::fail(tensor.name, "has a name that is taken");
-    const std::size_t begin = std::exchange(end, end + tensor.bytes.size());
-    header[tensor.name] = {
-        {"dtype", tensor.dtype}, {"shape", tensor.shape}, {"data_offsets", {begin, end}}};
-  }
-  if (metadata.empty()) header.erase("__metadata__");
-  std::string text = header.dump();
-  text.resize((text.size() + 7) / 8 * 8, ' ');
-  const std::uint64_t length = text.size();
+  const std::string header = detail::header_of(tensors, metadata);
+  const std::uint64_t length = header.size();
   std::ofstream stream(path, std::ios::binary);
   const auto put = [&stream](std::span<const std::byte> bytes) {
     stream.write(reinterpret_cast<const char*>(bytes.data()),
                  static_cast<std::streamsize>(bytes.size()));
   };
   put(std::as_bytes(std::span(&length, 1)));
-  put(std::as_bytes(std::span(text)));
+  put(std::as_bytes(std::span(header)));
   for (const Tensor& tensor : tensors) put(tensor.bytes);
   stream.close();
   if (!stream) throw Error("the file cannot be written");

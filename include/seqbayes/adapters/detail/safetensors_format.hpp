@@ -1,5 +1,5 @@
 /// @file
-/// The format that safetensors.hpp reads and writes: element types, JSON header, and the checks.
+/// What safetensors.hpp reads and writes: errors, tensors, and the format's element types.
 #pragma once
 
 #include <algorithm>
@@ -8,14 +8,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <functional>
-#include <map>
-#include <set>
+#include <iterator>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -34,7 +31,9 @@ class Error : public std::runtime_error {
 /// A named row-major array. `bytes` views a File, or the caller's numbers.
 struct Tensor {
   std::string name;
-  std::string dtype;  ///< F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL
+  /// F64 F32 F16 BF16 I64 I32 I16 I8 U64 U32 U16 U8 BOOL, and those that values() can't decode:
+  /// C64 F8_E5M2 F8_E4M3 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ F6_E2M3 F6_E3M2 F4.
+  std::string dtype;
   std::vector<std::int64_t> shape;
   std::span<const std::byte> bytes;
 };
@@ -73,24 +72,33 @@ inline double boolean(const std::byte* source) { return *source == std::byte{0} 
 
 struct Dtype {
   std::string_view name;
-  std::size_t size;
-  double (*number)(const std::byte*);
+  std::size_t bits;
+  double (*number)(const std::byte*);  // null: listed, passed on, never decoded
 };
 
 inline constexpr Dtype dtypes[] = {
-    {"F64", 8, number<double>},
-    {"F32", 4, number<float>},
-    {"F16", 2, float16},
-    {"BF16", 2, bfloat16},
-    {"I64", 8, number<std::int64_t>},
-    {"I32", 4, number<std::int32_t>},
-    {"I16", 2, number<std::int16_t>},
-    {"I8", 1, number<std::int8_t>},
-    {"U64", 8, number<std::uint64_t>},
-    {"U32", 4, number<std::uint32_t>},
-    {"U16", 2, number<std::uint16_t>},
-    {"U8", 1, number<std::uint8_t>},
-    {"BOOL", 1, boolean},
+    {"F64", 64, number<double>},
+    {"F32", 32, number<float>},
+    {"F16", 16, float16},
+    {"BF16", 16, bfloat16},
+    {"I64", 64, number<std::int64_t>},
+    {"I32", 32, number<std::int32_t>},
+    {"I16", 16, number<std::int16_t>},
+    {"I8", 8, number<std::int8_t>},
+    {"U64", 64, number<std::uint64_t>},
+    {"U32", 32, number<std::uint32_t>},
+    {"U16", 16, number<std::uint16_t>},
+    {"U8", 8, number<std::uint8_t>},
+    {"BOOL", 8, boolean},
+    {"C64", 64, nullptr},
+    {"F8_E5M2", 8, nullptr},
+    {"F8_E4M3", 8, nullptr},
+    {"F8_E8M0", 8, nullptr},
+    {"F8_E4M3FNUZ", 8, nullptr},
+    {"F8_E5M2FNUZ", 8, nullptr},
+    {"F6_E2M3", 6, nullptr},
+    {"F6_E3M2", 6, nullptr},
+    {"F4", 4, nullptr},
 };
 
 inline std::string quote(std::string_view text) {
@@ -101,6 +109,12 @@ inline std::string quote(std::string_view text) {
   throw Error("tensor " + quote(tensor) + " " + what);
 }
 
+// a * b, in a shape.
+inline std::size_t product(const Tensor& tensor, std::size_t a, std::size_t b) {
+  if (b != 0 && a > SIZE_MAX / b) fail(tensor.name, "has a shape whose size overflows");
+  return a * b;
+}
+
 // The element type, once dtype, shape and number of bytes are known to agree.
 inline const Dtype& checked_dtype(const Tensor& tensor) {
   const auto* found = std::find_if(std::begin(dtypes), std::end(dtypes),
@@ -108,126 +122,19 @@ inline const Dtype& checked_dtype(const Tensor& tensor) {
   if (found == std::end(dtypes)) {
     fail(tensor.name, "has the unknown dtype " + quote(tensor.dtype));
   }
-  std::size_t size = found->size;
+  std::size_t bits = 1;  // elements first: those of a shape with a 0 are none, however wide
   for (const std::int64_t extent : tensor.shape) {
     if (extent < 0) fail(tensor.name, "has a negative number in its shape");
-    const auto factor = static_cast<std::size_t>(extent);
-    if (factor != 0 && size > SIZE_MAX / factor) {
-      fail(tensor.name, "has a shape whose size overflows");
-    }
-    size *= factor;
+    bits = product(tensor, bits, static_cast<std::size_t>(extent));
   }
-  if (size != tensor.bytes.size()) {
+  bits = product(tensor, bits, found->bits);
+  if (bits % 8 != 0) fail(tensor.name, "has " + std::to_string(bits) + " bits, no whole bytes");
+  if (bits / 8 != tensor.bytes.size()) {
     fail(tensor.name, "has " + std::to_string(tensor.bytes.size()) +
-                          " bytes of data where its dtype and shape need " + std::to_string(size));
+                          " bytes of data where its dtype and shape need " +
+                          std::to_string(bits / 8));
   }
   return *found;
-}
-
-// The header is an object of objects whose members are strings or arrays of non-negative integers.
-// It is read as a stream (nlohmann's SAX interface): three levels deep at most, no key twice.
-struct Header {
-  struct Entry {
-    std::map<std::string, std::string> texts;
-    std::map<std::string, std::vector<std::int64_t>> numbers;
-  };
-  std::map<std::string, Entry> entries;
-  std::set<std::string> members;  // of the entry being read
-  std::string name, member;       // the last key of the header, and of that entry
-  int depth = 0;
-
-  std::string place() const {
-    return depth > 1 ? quote(member) + " of " + quote(name) : quote(name);
-  }
-  bool expect(bool expected, const std::string& what) const {
-    if (!expected) throw Error("the header has an unexpected " + what + " at " + place());
-    return true;
-  }
-  bool key(const std::string& text) {
-    (depth == 1 ? name : member) = text;
-    if (depth == 1) members.clear();
-    const bool fresh =
-        depth == 1 ? entries.try_emplace(name).second : members.insert(member).second;
-    if (!fresh) throw Error("the header has the key " + place() + " twice");
-    return true;
-  }
-  bool start_object(std::size_t) { return expect(depth < 2, "object") && ++depth > 0; }
-  bool start_array(std::size_t) {
-    expect(depth == 2, "array");
-    entries[name].numbers.try_emplace(member);
-    return ++depth > 0;
-  }
-  bool end_object() { return depth-- > 0; }
-  bool end_array() { return depth-- > 0; }
-  bool string(const std::string& text) {
-    expect(depth == 2, "string");
-    entries[name].texts[member] = text;
-    return true;
-  }
-  bool number_unsigned(std::uint64_t number) {
-    expect(depth == 3 && std::in_range<std::int64_t>(number), "number");
-    entries[name].numbers[member].push_back(static_cast<std::int64_t>(number));
-    return true;
-  }
-  bool number_integer(std::int64_t) { return expect(false, "negative number"); }
-  bool number_float(double, const std::string&) {
-    return expect(false, "fractional or huge number");
-  }
-  bool boolean(bool) { return expect(false, "boolean"); }
-  bool null() { return expect(false, "null"); }
-  bool binary(const nlohmann::json::binary_t&) { return expect(false, "binary value"); }
-  bool parse_error(std::size_t byte, const std::string&, const nlohmann::json::exception&) {
-    throw Error("the header is not valid JSON at its byte " + std::to_string(byte));
-  }
-};
-
-inline Tensor parse_tensor(const std::string& name, const Header::Entry& entry,
-                           std::span<const std::byte> data) {
-  const auto dtype = entry.texts.find("dtype");
-  const auto shape = entry.numbers.find("shape");
-  const auto offsets = entry.numbers.find("data_offsets");
-  if (dtype == entry.texts.end()) fail(name, "has no dtype string");
-  if (shape == entry.numbers.end()) fail(name, "has no shape array");
-  if (offsets == entry.numbers.end()) fail(name, "has no data_offsets array");
-  if (offsets->second.size() != 2) fail(name, "has data_offsets that are not two numbers");
-  const auto begin = static_cast<std::size_t>(offsets->second[0]);
-  const auto end = static_cast<std::size_t>(offsets->second[1]);
-  if (begin > end) fail(name, "has data that end before they begin");
-  if (end > data.size()) fail(name, "has data beyond the end of the file");
-  Tensor tensor{name, dtype->second, shape->second, data.subspan(begin, end - begin)};
-  checked_dtype(tensor);
-  return tensor;
-}
-
-inline std::map<std::string, Header::Entry> parse_header(std::string_view text) {
-  if (!text.starts_with('{')) throw Error("the header does not start with '{'");
-  // The JSON library would take a zero byte for the end of its input.
-  if (text.find('\0') != text.npos) throw Error("the header is not valid JSON: it has a zero byte");
-  Header header;
-  nlohmann::json::sax_parse(text.begin(), text.end(), &header);
-  return std::move(header.entries);
-}
-
-// Upstream's rule: every byte of the data belongs to one tensor.
-inline void check_cover(const std::map<std::string, Tensor, std::less<>>& tensors,
-                        std::span<const std::byte> data) {
-  std::vector<const Tensor*> order;
-  order.reserve(tensors.size());
-  for (const auto& [name, tensor] : tensors) order.push_back(&tensor);
-  const auto place = [](const Tensor* tensor) {
-    return std::pair(tensor->bytes.data(), tensor->bytes.size());
-  };
-  std::sort(order.begin(), order.end(),
-            [&](const Tensor* a, const Tensor* b) { return place(a) < place(b); });
-  const std::byte* next = data.data();
-  for (const Tensor* tensor : order) {
-    if (tensor->bytes.data() < next) fail(tensor->name, "overlaps the data of another tensor");
-    if (tensor->bytes.data() > next) fail(tensor->name, "has unused bytes before its data");
-    next += tensor->bytes.size();
-  }
-  if (next != data.data() + data.size()) {
-    throw Error("there are unused bytes after the last tensor");
-  }
 }
 
 }  // namespace detail
