@@ -11,13 +11,18 @@ using safetensors_test::entry;
 namespace {
 
 /// Two tokens of one head: a key q of width 1, o = {1, -4}, and o = {3, 4} without initial state.
-seqbayes::safetensors::File golden_file(const std::string& outputs = "o,o_zero_init") {
-  const double numbers[] = {0.5, 0.25, 1, -4, 3, 4};
+seqbayes::safetensors::File golden_file(const std::string& outputs = "o,o_zero_init",
+                                        const std::string& has_initial_state = "true",
+                                        double second_of_f64 = -4) {
+  const double numbers[] = {0.5, 0.25, 1, -4, 3, 4, 1, second_of_f64};
   const std::string header = R"({"__metadata__":{"op":"some","T":"2","H":"1","dk":"1","dv":"1",)"
-                             R"("zero":"0","half":"0.5","huge":"1e300","scale":"2.0","outputs":")" +
-                             outputs + "\"}," + entry("q", R"("F64")", "[2,1,1]", "[0,16]") + "," +
+                             R"("zero":"0","half":"0.5","huge":"1e300","scale":"2.0",)"
+                             R"("has_initial_state":")" +
+                             has_initial_state + R"(","outputs":")" + outputs + "\"}," +
+                             entry("q", R"("F64")", "[2,1,1]", "[0,16]") + "," +
                              entry("o", R"("F64")", "[2,1,1]", "[16,32]") + "," +
-                             entry("o_zero_init", R"("F64")", "[2,1,1]", "[32,48]") + "}";
+                             entry("o_zero_init", R"("F64")", "[2,1,1]", "[32,48]") + "," +
+                             entry("o_f64", R"("F64")", "[2,1,1]", "[48,64]") + "}";
   const std::string data(reinterpret_cast<const char*>(numbers), sizeof numbers);
   return seqbayes::safetensors::File::parse(safetensors_test::file_of(header, data));
 }
@@ -69,6 +74,45 @@ TEST_CASE("An output that nobody compared is an error") {
   golden.compare_tokens("o", 0, Eigen::Vector2d(1, -4));
   CHECK_THROWS_WITH(golden.worst(), "output \"o_zero_init\" was not compared");
   CHECK_THROWS_WITH(Case<double>(golden_file("")).worst(), "no output of the file was compared");
+}
+
+TEST_CASE("A file without a stored state has one run, from none") {
+  Case<double> with(golden_file());
+  with.begin("");
+  CHECK(with.has_initial_state());
+  with.begin("_zero_init");
+  CHECK_FALSE(with.has_initial_state());
+
+  Case<double> without(golden_file("o", "false"));
+  without.begin("");
+  CHECK_FALSE(without.has_initial_state());
+  without.compare_tokens("o", 0, Eigen::Vector2d(1, -4));
+  CHECK(without.worst().size == 0);
+
+  CHECK_THROWS_WITH(Case<double>(golden_file("o", "maybe")),
+                    "metadata \"has_initial_state\" is neither true nor false");
+}
+
+TEST_CASE("A plain recursion is measured as the library is, and is no aim of it") {
+  const auto worst = [](double of_library, double of_recursion) {
+    Case<double> golden(golden_file("o,o_f64", "true", of_recursion));
+    golden.begin("");
+    golden.compare_tokens("o", 0, Eigen::Vector2d(1, of_library));
+    return golden.worst();
+  };
+  CHECK(worst(-4, -4.5).size == 0);
+  CHECK(worst(-4, -4.5).recursion == 0.5 / 4);
+  CHECK(worst(-4.5, -4).size == 0.5 / 4);
+  CHECK(worst(-4.5, -4).recursion == 0.0);
+  CHECK(worst(-4, std::numeric_limits<double>::quiet_NaN()).recursion ==
+        std::numeric_limits<double>::infinity());
+  CHECK_FALSE(compared(-4).worst().recursion.has_value());
+
+  // Its reference has to be compared all the same.
+  Case<double> golden(golden_file("o_f64,o_zero_init"));
+  golden.begin("_zero_init");
+  golden.compare_tokens("o", 0, Eigen::Vector2d(3, 4));
+  CHECK_THROWS_WITH(golden.worst(), "output \"o\" was not compared");
 }
 
 TEST_CASE("Another shape, a missing tensor and missing metadata are errors") {

@@ -1,6 +1,7 @@
 // What is known of one golden file in one scalar type, and how far it may be off.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <optional>
@@ -15,16 +16,25 @@ struct Deviation {
   double size = 0;
   double bound = 0;
   std::string where{};
+  /// The same of a plain float64 recursion, if the file has one beside its expected outputs.
+  std::optional<double> recursion{};
 
-  /// Anything that is not a number counts as infinitely far.
   void raise(double other, const std::string& output, const std::string& form) {
-    if (std::isnan(other)) other = std::numeric_limits<double>::infinity();
-    if (where.empty() || other > size) {
-      size = other;
+    if (where.empty() || measure(other) > size) {
+      size = measure(other);
       where = output + " by " + form;
     }
   }
+  void raise_recursion(double other) {
+    recursion = std::max(recursion.value_or(0), measure(other));
+  }
   [[nodiscard]] bool passed() const { return size <= bound; }
+
+ private:
+  /// Anything that is not a number counts as infinitely far.
+  static double measure(double size) {
+    return std::isnan(size) ? std::numeric_limits<double>::infinity() : size;
+  }
 };
 
 /// Runs the library over a golden file. Nothing, if there is no such operator.
