@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "random_inputs.hpp"
 #include "support/catch.hpp"
 
 namespace {
@@ -25,23 +26,9 @@ L make_layer() {
   return L({.key_dim = Dk, .value_dim = Dv, .prior_variance = 0.8});
 }
 
-// Every field that the layer reads, with some sense: decays < 0, variances > 0.
 template <class L>
 st::Inputs random_inputs(Index B, Index T, Index H) {
-  torch::manual_seed(7);
-  st::Inputs x;
-  seqbayes::for_each_field(
-      [&](auto, seqbayes::Domain domain, Tensor& field, const seqbayes::InputWidth& input) {
-        if (input.width == 0) return;
-        field = torch::randn({B, T, H, input.width}, at::kDouble) * 0.5;
-        if (domain == seqbayes::Domain::log_decay || domain == seqbayes::Domain::log_factor) {
-          field = -field.abs() - 0.01;
-        } else if (domain != seqbayes::Domain::finite) {
-          field = field.abs() + 0.1;
-        }
-      },
-      x, make_layer<L>().inputs());
-  return x;
+  return ::random_inputs(make_layer<L>().inputs(), B, T, H);
 }
 
 seqbayes::Matrix<double> matrix(const Tensor& tensor) {  // [rows, cols]

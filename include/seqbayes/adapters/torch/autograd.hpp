@@ -34,15 +34,8 @@ struct Heads {
     for (Index i = 0; i < extents.items(); ++i) {
       states.push_back(layers[std::size_t(i) % layers.size()].initial_state());
     }
-    unpack_state("state", state, extents, states);
+    unpack_state(layers[0], "state", state, extents, states);
     return states;
-  }
-
-  static void unpack_state(const std::string& name, const State& state, const Extents& extents,
-                           std::vector<typename L::State>& states) {
-    using Scalar = typename L::Scalar;
-    unpack<Scalar>(name + ".mean", state.mean, extents, states, &L::State::mean);
-    unpack<Scalar>(name + ".covariance", state.covariance, extents, states, &L::State::covariance);
   }
 
   std::vector<L> layers;
@@ -69,27 +62,30 @@ std::vector<Tensor> run(const Heads<L>& heads, const State& initial, const Input
   const Tensor mean = empty_rows<Scalar>(extents, heads.layers[0].value_dim());
   std::vector<Tensor> tensors = {mean};
   if constexpr (probabilistic) {
-    const Tensor variance = empty_rows<Scalar>(extents, 1);
+    const Tensor variance =
+        ::torch::empty({extents.sequences, extents.length, extents.heads}, dtype<Scalar>);
+    const Tensor column = variance.unsqueeze(3);
     for (Index i = 0; i < extents.items(); ++i) {
       item_rows<Scalar>(mean, i) = results[std::size_t(i)].mean;
-      item_rows<Scalar>(variance, i) = results[std::size_t(i)].variance;
+      item_rows<Scalar>(column, i) = results[std::size_t(i)].variance;
     }
-    tensors.push_back(variance.squeeze(3));
-    tensors.push_back(pack<Scalar>(extents, results, &OutputOf<L>::log_evidence));
+    tensors.push_back(variance);
+    tensors.push_back(pack<Scalar>(extents, {}, results, &OutputOf<L>::log_evidence));
   } else {
     for (Index i = 0; i < extents.items(); ++i) {
       item_rows<Scalar>(mean, i) = results[std::size_t(i)];
     }
   }
-  tensors.push_back(pack<Scalar>(extents, states, &L::State::mean));
-  const Tensor covariance = pack<Scalar>(extents, states, &L::State::covariance);
-  if (covariance.defined()) tensors.push_back(covariance);
+  const State state = pack_state(heads.layers[0], extents, states);
+  tensors.push_back(state.mean);
+  if (state.covariance.defined()) tensors.push_back(state.covariance);
   return tensors;
 }
 
 /// Derivatives by the results of `run`, item by item. `kept` keeps alive what they look at.
 template <class L, bool probabilistic>
-std::vector<Cotangent<L>> cotangents(const Batch<L>& batch, std::vector<typename L::State> zero,
+std::vector<Cotangent<L>> cotangents(const L& layer, const Batch<L>& batch,
+                                     std::vector<typename L::State> zero,
                                      const std::vector<Tensor>& d, std::vector<Tensor>& kept) {
   using Scalar = typename L::Scalar;
   const Extents& extents = batch.extents();
@@ -100,17 +96,15 @@ std::vector<Cotangent<L>> cotangents(const Batch<L>& batch, std::vector<typename
   }
   if constexpr (probabilistic) {
     if (d[1].defined()) {
-      kept.push_back(d[1].transpose(1, 2).contiguous());
+      const Tensor rows = batch.as_rows("the gradient of the variance", d[1]);
+      kept.push_back(rows.transpose(1, 2).contiguous());  // [B, H, T, 1]
       const Scalar* first = kept.back().template data_ptr<Scalar>();
       for (std::size_t i = 0; i < items.size(); ++i) {
         items[i].variance = {first + Index(i) * extents.length, extents.length};
       }
     }
-    if (d[2].defined()) {
-      kept.push_back(d[2].contiguous());
-      const Scalar* first = kept.back().template data_ptr<Scalar>();
-      for (std::size_t i = 0; i < items.size(); ++i) items[i].log_evidence = first[i];
-    }
+    unpack<Scalar>("the gradient of the log evidence", d[2], extents, {}, items,
+                   &Cotangent<L>::log_evidence);
   }
   State state;
   state.mean = d[outputs<probabilistic>];
@@ -124,7 +118,7 @@ std::vector<Cotangent<L>> cotangents(const Batch<L>& batch, std::vector<typename
         item.covariance = {};
       }
     }
-    Heads<L>::unpack_state("the gradient of state", state, extents, zero);
+    unpack_state(layer, "the gradient of state", state, extents, zero);
     for (std::size_t i = 0; i < items.size(); ++i) items[i].state = std::move(zero[i]);
   }
   return items;
@@ -139,21 +133,23 @@ std::pair<Inputs, State> run_vjp(const Heads<L>& heads, const State& initial, co
   const Extents& extents = batch.extents();
   const auto states = heads.initial_states(extents, initial);
   std::vector<Tensor> kept;
-  kept.reserve(3);
-  const auto by_results = cotangents<L, probabilistic>(batch, states, d, kept);
+  const auto by_results = cotangents<L, probabilistic>(heads.layers[0], batch, states, d, kept);
   std::vector<Gradient<L>> gradients(states.size());
   seqbayes::scan_vjp(threads(heads.layers[0], extents), heads.layers, states, batch.sequences(),
                      by_results, gradients);
 
   Inputs dx;
+  for_each_field(
+      [&](auto, auto, const Tensor& read, Tensor& to) {
+        if (read.defined()) to = empty_rows<Scalar>(extents, read.size(3));
+      },
+      batch.fields(), dx);
   for (Index i = 0; i < extents.items(); ++i) {
     for_each_field(
-        [&](auto, auto, const Tensor& read, const Matrix<Scalar>& from, Tensor& to) {
-          if (!read.defined()) return;
-          if (!to.defined()) to = empty_rows<Scalar>(extents, from.cols());
-          item_rows<Scalar>(to, i) = from;
+        [i](auto, auto, const Matrix<Scalar>& from, const Tensor& to) {
+          if (to.defined()) item_rows<Scalar>(to, i) = from;
         },
-        batch.fields(), gradients[std::size_t(i)], dx);
+        gradients[std::size_t(i)], dx);
   }
   for_each_field(
       [](auto, auto, const Tensor& given, Tensor& to) {
@@ -162,12 +158,7 @@ std::pair<Inputs, State> run_vjp(const Heads<L>& heads, const State& initial, co
       x, dx);
   std::vector<typename L::State> dstates;
   for (auto& gradient : gradients) dstates.push_back(std::move(gradient.initial_state));
-  State dstate;
-  if (initial.mean.defined()) dstate.mean = pack<Scalar>(extents, dstates, &L::State::mean);
-  if (initial.covariance.defined()) {
-    dstate.covariance = pack<Scalar>(extents, dstates, &L::State::covariance);
-  }
-  return {dx, dstate};
+  return {dx, pack_state(heads.layers[0], extents, dstates)};
 }
 
 /// Every tensor that a scan may read, in one order: `f(tensor of a, tensor of b, ...)` for pairs of
@@ -180,7 +171,7 @@ void for_each_tensor(F&& f, Pairs&&... pairs) {
 }
 
 /// `run` with `run_vjp` as its derivative. libtorch takes no undefined tensors, so it gets the
-/// defined ones of `Call::inputs`.
+/// defined ones among those that the layer reads.
 template <class L, bool probabilistic>
 struct ScanFunction : ::torch::autograd::Function<ScanFunction<L, probabilistic>> {
   using Context = ::torch::autograd::AutogradContext;
@@ -192,7 +183,12 @@ struct ScanFunction : ::torch::autograd::Function<ScanFunction<L, probabilistic>
         : heads(std::move(all)), given(std::move(defined)) {}
   };
 
-  static std::vector<Tensor> scan(Heads<L> heads, const std::pair<Inputs, State>& inputs) {
+  static std::vector<Tensor> scan(Heads<L> heads, std::pair<Inputs, State> inputs) {
+    for_each_field(
+        [](auto, auto, Tensor& field, const InputWidth& input) {
+          if (input.width == 0) field = Tensor();
+        },
+        inputs.first, heads.layers[0].inputs());
     std::vector<bool> given;
     std::vector<Tensor> tensors;
     for_each_tensor(

@@ -82,12 +82,19 @@ class LanguageModelImpl : public ::torch::nn::Module {
 
   /// Logits [B, T, vocab_size] of tokens [B, T] (int64) that follow those of the cache, which is
   /// advanced; an empty cache is the start of a text.
+  /// @throws std::invalid_argument if the cache is another model's; it is then as it was.
   Tensor forward(const Tensor& tokens, Cache& cache) {
-    cache.resize(model->layers->size());
-    Tensor x = model->embeddings(tokens);
-    for (std::size_t i = 0; i < cache.size(); ++i) {
-      x = model->layers->ptr<BlockImpl>(i)->forward(x, cache[i]);
+    const auto layers = model->layers->size();
+    Cache next = cache.empty() ? Cache(layers) : cache;
+    if (next.size() != layers) {
+      detail::fail("the cache has " + std::to_string(next.size()) + " layers, the model " +
+                   std::to_string(layers));
     }
+    Tensor x = model->embeddings(tokens);
+    for (std::size_t i = 0; i < layers; ++i) {
+      x = model->layers->ptr<BlockImpl>(i)->forward(x, next[i]);
+    }
+    cache = std::move(next);
     return lm_head(model->norm(x));
   }
   /// The same for a whole text.

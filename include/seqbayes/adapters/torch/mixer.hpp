@@ -32,7 +32,8 @@ struct MixerOptions {
   }
 };
 
-/// What a mixer carries from token to token.
+/// What a mixer carries from token to token: tensors that own their memory, of the same size after
+/// any number of tokens.
 struct MixerState {
   State memory;
   Tensor query, key, value;  ///< The short convolutions' last inputs.
@@ -95,11 +96,14 @@ class MixerImpl : public ::torch::nn::Module {
     }
   }
 
-  /// h is [B, T, hidden_size], and so is the result. The state is advanced.
+  /// h is [B, T, hidden_size], and so is the result. The state is advanced; if this throws, it is
+  /// as it was.
   Tensor forward(const Tensor& h, MixerState& state) {
-    Tensor o = mix(inputs(h, state), state.memory);
+    MixerState next = state;
+    Tensor o = mix(inputs(h, next), next.memory);
     o = o_norm(o);
-    if (options_.use_gate) o = o * ::torch::silu(g_proj(h)).view(o.sizes());
+    if (options_.use_gate) o = o * ::torch::silu(g_proj(h)).reshape(o.sizes());
+    state = std::move(next);
     return o_proj(o.flatten(2));
   }
 
@@ -110,7 +114,7 @@ class MixerImpl : public ::torch::nn::Module {
                              std::int64_t width) {
       Tensor x = proj(h);
       x = conv.is_empty() ? ::torch::silu(x) : conv->forward(x, last);
-      return x.view({h.size(0), h.size(1), -1, width});
+      return x.reshape({h.size(0), h.size(1), x.size(2) / width, width});
     };
     const auto shared = options_.value_heads() / options_.num_heads;
     const auto to_value_heads = [shared](const Tensor& x) {

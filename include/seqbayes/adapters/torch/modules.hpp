@@ -44,13 +44,22 @@ class ShortConvolutionImpl : public ::torch::nn::Module {
     const double bound = 1 / std::sqrt(static_cast<double>(taps));  // as torch::nn::Conv1d
     weight = register_parameter("weight", ::torch::empty({width, 1, taps}).uniform_(-bound, bound));
   }
-  /// x is [B, T, width]. `last` holds the W - 1 inputs before x, zeros if undefined, and is
-  /// advanced.
+  /// x is [B, T, width]. `last`, [B, W - 1, width], holds the inputs before x, zeros if undefined,
+  /// and is advanced: to a tensor that owns them alone, whatever the length of x.
+  /// @throws std::invalid_argument if `last` has another shape or dtype.
   Tensor forward(const Tensor& x, Tensor& last) const {
     const auto taps = weight.size(2), length = x.size(1);
-    if (!last.defined()) last = x.new_zeros({x.size(0), taps - 1, x.size(2)});
+    const std::vector<std::int64_t> expected = {x.size(0), taps - 1, x.size(2)};
+    if (!last.defined()) last = x.new_zeros(expected);
+    if (last.sizes() != expected || last.scalar_type() != x.scalar_type()) {
+      const auto text = [](at::ScalarType type, at::IntArrayRef sizes) {
+        return std::string(at::toString(type)) + " " + detail::shape(sizes);
+      };
+      detail::fail("a short convolution's state is " + text(last.scalar_type(), last.sizes()) +
+                   ", expected " + text(x.scalar_type(), expected));
+    }
     const Tensor all = ::torch::cat({last, x}, 1);
-    last = all.slice(1, length);
+    last = all.slice(1, length).clone();
     Tensor sum = all.slice(1, 0, length) * weight.select(2, 0).squeeze(1);
     for (std::int64_t i = 1; i < taps; ++i) {
       sum = sum + all.slice(1, i, i + length) * weight.select(2, i).squeeze(1);

@@ -36,7 +36,8 @@ Output scan(std::vector<L> layers, State& state, const Inputs& x, Execution how)
 ///
 /// Differentiable, once, in all inputs and in the state; `backward` runs `scan_vjp`. The layer's
 /// options are constants: to learn a filter's prior variance, give the initial state. Under
-/// `NoGradGuard` nothing is recorded.
+/// `NoGradGuard` or `InferenceMode` nothing is recorded. The tensors of `state` are replaced, never
+/// written to. Without sequences, tokens or heads results have no elements, and the state stays.
 /// @throws std::invalid_argument on bad input; the state is then as it was.
 template <SequenceLayer L>
 Output scan(const L& layer, State& state, const Inputs& x, Execution how = {}) {

@@ -6,6 +6,7 @@
 #include <torch/types.h>
 
 #include <algorithm>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -18,10 +19,12 @@ using ::torch::Tensor;
 /// B sequences of T tokens and H heads on the CPU. Each field is [B, T, H, width], or [B, T, H]
 /// where the width is 1, with the names and widths of `Sequence`; fields that the layer doesn't
 /// read may stay undefined. One head is viewed where it lies, whatever the strides of B, T and H
-/// are; a field is copied only if its last dimension is not contiguous.
+/// are; a field is copied only if its last dimension is not contiguous, or if its numbers are not
+/// in memory (lazily negated). B, T and H may be 0.
 using Inputs = Fields<Tensor>;
 
-/// The state of B x H layers. Undefined tensors stand for the layers' initial state.
+/// The state of B x H layers. Undefined tensors stand for the layers' initial state. What a scan
+/// returns owns its memory, all of it and nothing else; what it is given stays as it is.
 struct State {
   Tensor mean;        ///< [B, H, Dk, Dv].
   Tensor covariance;  ///< [B, H, Dk, Dk], [B, H, Dk] or [B, H], or undefined: what the layer keeps.
@@ -40,23 +43,20 @@ inline std::string shape(at::IntArrayRef sizes) {
   return text.empty() ? "[]" : text + "]";
 }
 
+/// The tensor with its numbers in memory: what is read through a pointer comes through here first.
+/// A tensor that only stands for its numbers is copied: the negative bit (of `imag(conj(z))`) means
+/// that memory holds them negated, and zeros in backward may have no memory.
 template <class Scalar>
-void check_tensor(const std::string& name, const Tensor& tensor) {
-  if (!tensor.device().is_cpu() || tensor.layout() != at::kStrided) {
+Tensor readable(const std::string& name, const Tensor& tensor) {
+  if (!tensor.device().is_cpu() || tensor.layout() != at::kStrided || tensor.is_nested()) {
     fail(name + " must be a dense tensor on the CPU");
   }
   if (tensor.scalar_type() != dtype<Scalar>) {
     fail(name + " is " + at::toString(tensor.scalar_type()) + ", the layer's scalar " +
          at::toString(dtype<Scalar>));
   }
-}
-
-template <class Scalar>
-void check_shape(const std::string& name, const Tensor& tensor, at::IntArrayRef expected) {
-  check_tensor<Scalar>(name, tensor);
-  if (tensor.sizes() != expected) {
-    fail(name + " is " + shape(tensor.sizes()) + ", expected " + shape(expected));
-  }
+  return tensor._is_zerotensor() ? ::torch::zeros(tensor.sizes(), dtype<Scalar>)
+                                 : tensor.resolve_neg();
 }
 
 /// B sequences of H heads; item b H + h is head h of sequence b.
@@ -72,7 +72,8 @@ class Batch {
   using Scalar = typename L::Scalar;
 
   Batch(const L& layer, const Inputs& x) {
-    if (!x.query.defined() || x.query.dim() != 4) fail("query must be [B, T, H, Dk]");
+    if (!x.query.defined()) fail("query must be [B, T, H, Dk]");
+    if (readable<Scalar>("query", x.query).dim() != 4) fail("query must be [B, T, H, Dk]");
     extents_ = {x.query.size(0), x.query.size(1), x.query.size(2)};
     sequences_.resize(std::size_t(extents_.items()));
     for_each_field(
@@ -87,6 +88,7 @@ class Batch {
           },
           tensors_, sequences_[std::size_t(i)]);
     }
+    if (extents_.items() == 0) check_widths(layer);
   }
 
   [[nodiscard]] const Extents& extents() const { return extents_; }
@@ -97,101 +99,148 @@ class Batch {
   /// Item i of a tensor [B, T, H, width] whose last dimension is contiguous.
   [[nodiscard]] MatrixView<Scalar> item(const Tensor& rows, Index i) const {
     const Index b = i / extents_.heads, h = i % extents_.heads;
-    return {rows.data_ptr<Scalar>() + b * rows.stride(0) + h * rows.stride(2), rows.size(1),
-            rows.size(3), rows.stride(1)};
+    const Index offset = rows.numel() == 0 ? 0 : b * rows.stride(0) + h * rows.stride(2);
+    return {rows.data_ptr<Scalar>() + offset, rows.size(1), rows.size(3), rows.stride(1)};
   }
 
   /// A tensor [B, T, H, width] or [B, T, H] in the form that `item` takes.
   [[nodiscard]] Tensor as_rows(const std::string& name, const Tensor& given) const {
-    check_tensor<Scalar>(name, given);
+    const Tensor plain = readable<Scalar>(name, given);
     const auto [sequences, length, heads] = extents_;
     if (given.dim() < 3 || given.dim() > 4 || given.size(0) != sequences ||
         given.size(1) != length || given.size(2) != heads) {
       fail(name + " is " + shape(given.sizes()) + ", expected [" + std::to_string(sequences) +
            ", " + std::to_string(length) + ", " + std::to_string(heads) + ", width]");
     }
-    const Tensor rows = given.dim() == 3 ? given.unsqueeze(3) : given;
+    const Tensor rows = plain.dim() == 3 ? plain.unsqueeze(3) : plain;
     return rows.size(3) <= 1 || rows.stride(3) == 1 ? rows : rows.contiguous();
   }
 
  private:
+  /// Without items nobody else checks them: as of no tokens.
+  void check_widths(const L& layer) const {
+    Sequence<Scalar> none;
+    for_each_field(
+        [](auto, auto, const Tensor& rows, MatrixView<Scalar>& view) {
+          if (rows.defined()) view = {nullptr, 0, rows.size(3)};
+        },
+        tensors_, none);
+    check_inputs(layer, none);
+  }
+
   Extents extents_;
   Inputs tensors_;
   std::vector<Sequence<Scalar>> sequences_;
 };
 
-/// A part of a state as numbers in a row, with its shape. Nothing is kept: no numbers.
-template <class Part>
-struct Flat {
-  std::vector<std::int64_t> shape;
-  static constexpr bool kept = !std::is_same_v<Part, Empty>;
+using Shape = std::vector<std::int64_t>;
 
-  explicit Flat(const Part& part) {
-    if constexpr (requires { part.rows(); }) {
-      shape.push_back(part.rows());
-      if constexpr (Part::ColsAtCompileTime != 1) shape.push_back(part.cols());
-    }
-  }
-  static auto* data(auto& part) {
-    if constexpr (requires { part.data(); }) {
-      return part.data();
-    } else {
-      return &part;
-    }
-  }
-  static Index size(const Part& part) {
-    if constexpr (requires { part.size(); }) {
-      return part.size();
-    } else {
-      return 1;
-    }
-  }
+/// The type of what a layer keeps of its covariance; where its widths are known by a policy, for a
+/// static width: a diagonal is a column then, and a matrix is none.
+template <class L>
+struct CovarianceOf : std::type_identity<decltype(L::State::covariance)> {};
+template <class L>
+requires requires { typename L::Policy::template State<typename L::Scalar, 2>; }
+struct CovarianceOf<L>
+    : std::type_identity<typename L::Policy::template State<typename L::Scalar, 2>> {};
+
+template <class Part>
+inline constexpr bool is_column = requires {
+  requires Part::ColsAtCompileTime == 1;
 };
 
-/// Reads [B, H, ...] into one part of each item's state. An undefined tensor leaves it as it is.
-template <class Scalar, class Items, class Member>
-void unpack(const std::string& name, const Tensor& tensor, const Extents& extents, Items& items,
-            Member member) {
-  using Part = std::remove_cvref_t<decltype(items[0].*member)>;
-  if constexpr (Flat<Part>::kept) {
-    if (!tensor.defined() || items.empty()) return;
-    std::vector<std::int64_t> expected = {extents.sequences, extents.heads};
-    const Flat<Part> flat(items[0].*member);
-    expected.insert(expected.end(), flat.shape.begin(), flat.shape.end());
-    check_shape<Scalar>(name, tensor, expected);
-    const Tensor numbers = tensor.contiguous();
-    const Scalar* from = numbers.template data_ptr<Scalar>();
-    for (auto& item : items) {
-      const Index size = flat.size(item.*member);
-      std::copy_n(from, size, flat.data(item.*member));
-      from += size;
-    }
+/// The extents of a matrix, of a column alone, or none of a number.
+template <class Part>
+Shape part_shape(const Part& part, bool column) {
+  if constexpr (requires { part.rows(); }) {
+    return column ? Shape{part.rows()} : Shape{part.rows(), part.cols()};
+  } else {
+    return {};
   }
 }
 
-/// One part of each item's state as [B, H, ...]; undefined if nothing is kept of it.
-template <class Scalar, class Items, class Member>
-Tensor pack(const Extents& extents, const Items& items, Member member) {
-  using Part = std::remove_cvref_t<decltype(items[0].*member)>;
-  Tensor tensor;
-  if constexpr (Flat<Part>::kept) {
-    if (items.empty()) return ::torch::empty({extents.sequences, extents.heads}, dtype<Scalar>);
-    const Flat<Part> flat(items[0].*member);
-    std::vector<std::int64_t> sizes = {extents.sequences, extents.heads};
-    sizes.insert(sizes.end(), flat.shape.begin(), flat.shape.end());
-    tensor = ::torch::empty(sizes, dtype<Scalar>);
-    Scalar* to = tensor.data_ptr<Scalar>();
-    for (const auto& item : items)
-      to = std::copy_n(flat.data(item.*member), flat.size(item.*member), to);
+inline Shape per_item(const Extents& extents, const Shape& shape) {
+  Shape all = {extents.sequences, extents.heads};
+  all.insert(all.end(), shape.begin(), shape.end());
+  return all;
+}
+
+/// The numbers of a part of a state, row by row.
+auto numbers(auto& part) {
+  if constexpr (requires { part.data(); }) {
+    return std::span(part.data(), std::size_t(part.size()));
+  } else {
+    return std::span(&part, 1);
   }
+}
+
+/// Reads [B, H, shape...] into one part of each item's state. An undefined tensor leaves it as it
+/// is.
+template <class Scalar, class Items, class Member>
+void unpack(const std::string& name, const Tensor& tensor, const Extents& extents,
+            const Shape& shape, Items& items, Member member) {
+  if (!tensor.defined()) return;
+  const Tensor plain = readable<Scalar>(name, tensor).contiguous();
+  const Shape expected = per_item(extents, shape);
+  if (plain.sizes() != expected) {
+    fail(name + " is " + detail::shape(plain.sizes()) + ", expected " + detail::shape(expected));
+  }
+  const Scalar* from = plain.template data_ptr<Scalar>();
+  for (auto& item : items) {
+    const auto to = numbers(item.*member);
+    std::copy_n(from, to.size(), to.begin());
+    from += to.size();
+  }
+}
+
+/// One part of each item's state as [B, H, shape...].
+template <class Scalar, class Items, class Member>
+Tensor pack(const Extents& extents, const Shape& shape, const Items& items, Member member) {
+  const Tensor tensor = ::torch::empty(per_item(extents, shape), dtype<Scalar>);
+  Scalar* to = tensor.data_ptr<Scalar>();
+  for (const auto& item : items) to = std::ranges::copy(numbers(item.*member), to).out;
   return tensor;
+}
+
+/// Calls `f(name, tensor of the state, shape, member)` for each part that the layer keeps.
+template <class L, class F>
+void for_each_part(const L& layer, State& state, F&& f) {
+  const auto like = layer.initial_state();
+  f(".mean", state.mean, part_shape(like.mean, false), &L::State::mean);
+  if constexpr (!std::is_same_v<decltype(L::State::covariance), Empty>) {
+    f(".covariance", state.covariance,
+      part_shape(like.covariance, is_column<typename CovarianceOf<L>::type>),
+      &L::State::covariance);
+  }
+}
+
+/// Reads the parts that are defined into the items' states.
+template <class L>
+void unpack_state(const L& layer, const std::string& name, State state, const Extents& extents,
+                  std::vector<typename L::State>& states) {
+  for_each_part(layer, state,
+                [&](const char* part, Tensor& tensor, const Shape& shape, auto member) {
+                  unpack<typename L::Scalar>(name + part, tensor, extents, shape, states, member);
+                });
+}
+
+/// The items' states; undefined what the layer doesn't keep.
+template <class L>
+State pack_state(const L& layer, const Extents& extents,
+                 const std::vector<typename L::State>& states) {
+  State state;
+  for_each_part(layer, state, [&](auto, Tensor& tensor, const Shape& shape, auto member) {
+    tensor = pack<typename L::Scalar>(extents, shape, states, member);
+  });
+  return state;
 }
 
 /// Item i of a contiguous tensor [B, T, H, width], to be written.
 template <class Scalar>
 auto item_rows(const Tensor& tensor, Index i) {
   const Index length = tensor.size(1), heads = tensor.size(2), width = tensor.size(3);
-  Scalar* to = tensor.data_ptr<Scalar>() + ((i / heads) * length * heads + i % heads) * width;
+  const Index offset = tensor.numel() == 0 ? 0 : ((i / heads) * length * heads + i % heads) * width;
+  Scalar* to = tensor.data_ptr<Scalar>() + offset;
   return Eigen::Map<Matrix<Scalar>, 0, Eigen::OuterStride<>>(to, length, width,
                                                              Eigen::OuterStride<>(heads * width));
 }
