@@ -94,5 +94,6 @@ inline std::string error_of(const std::function<void()>& action) {
 }
 
 inline bool owns_its_numbers_alone(const Tensor& tensor) {
-  return tensor.storage().nbytes() == std::size_t(tensor.numel()) * tensor.element_size();
+  return tensor.storage().nbytes() ==
+         std::size_t(tensor.numel()) * std::size_t(tensor.element_size());
 }

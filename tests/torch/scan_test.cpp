@@ -209,6 +209,11 @@ TEST_CASE("tensors: bad input is named") {
   const std::vector<Gated> three(3, layer);
   CHECK(error_of([&] { st::scan(three, state, good); }) ==
         "seqbayes: there must be one layer, or one for each of the 2 heads");
+  const std::vector<Gated> unlike = {layer, Gated({.key_dim = Dk + 1, .value_dim = Dv})};
+  CHECK(error_of([&] { st::scan(unlike, state, good); }) ==
+        "seqbayes: the layers of all heads must have the same widths");
+  CHECK(error_of([&] { st::scan(std::vector<Gated>(), state, good); }) ==
+        "seqbayes: there must be a layer");
 }
 
 // Largest deviation of d loss / d leaf from five-point differences, over all entries. Their

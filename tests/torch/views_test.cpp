@@ -123,9 +123,9 @@ TEST_CASE("tensors: without sequences widths are checked all the same") {
   const Scan& scan = scans[0];
   const Entering some(scan, 0, 4, 3);
   const auto message = [&](auto change) {
-    auto [x, state] = some.read;
-    change(x, state);
-    return error_of([&] { scan.run(state, x); });
+    auto changed = some.read;
+    change(changed.first, changed.second);
+    return error_of([&] { scan.run(changed.second, changed.first); });
   };
   CHECK(message([](auto&, auto&) {}).empty());
   CHECK(message([](auto& x, auto&) { x.log_decay = Tensor(); }).find("log_decay is missing") !=
@@ -142,6 +142,11 @@ TEST_CASE("tensors: what cannot be read is named") {
   using Change = Tensor (*)(const Tensor&);
   const std::vector<std::pair<Change, std::string>> unreadable = {
       {[](const Tensor& x) { return x.to_sparse(); }, " must be a dense tensor on the CPU"},
+      {[](const Tensor& x) {
+         const Tensor all = torch::ones({x.size(0), x.size(1)}, at::kBool);
+         return torch::_nested_tensor_from_mask(x.flatten(2), all);
+       },
+       " must be a dense tensor on the CPU"},
       {[](const Tensor& x) { return torch::empty(x.sizes(), x.options().device(at::kMeta)); },
        " must be a dense tensor on the CPU"},
       {[](const Tensor& x) {

@@ -22,6 +22,11 @@ template <class L>
 struct Heads {
   Heads(std::vector<L> heads, Execution execution) : layers(std::move(heads)), how(execution) {
     if (layers.empty()) fail("there must be a layer");
+    for (const L& layer : layers) {  // the states of all lie in one tensor
+      if (layer.key_dim() != layers[0].key_dim() || layer.value_dim() != layers[0].value_dim()) {
+        fail("the layers of all heads must have the same widths");
+      }
+    }
   }
 
   [[nodiscard]] std::vector<typename L::State> initial_states(const Extents& extents,

@@ -72,8 +72,9 @@ class Batch {
   using Scalar = typename L::Scalar;
 
   Batch(const L& layer, const Inputs& x) {
-    if (!x.query.defined()) fail("query must be [B, T, H, Dk]");
-    if (readable<Scalar>("query", x.query).dim() != 4) fail("query must be [B, T, H, Dk]");
+    if (!x.query.defined() || readable<Scalar>("query", x.query).dim() != 4) {
+      fail("query must be [B, T, H, Dk]");
+    }
     extents_ = {x.query.size(0), x.query.size(1), x.query.size(2)};
     sequences_.resize(std::size_t(extents_.items()));
     for_each_field(
