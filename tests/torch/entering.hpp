@@ -5,6 +5,7 @@
 #include <seqbayes/adapters/torch/scan.hpp>
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,9 +23,14 @@ constexpr Index Dk = 3, Dv = 2;
 struct Scan {
   std::string name;
   seqbayes::InputWidths widths;
-  std::vector<std::int64_t> covariance;  // its extents behind [B, H]; {0}: none is kept
+  std::optional<std::vector<std::int64_t>> covariance;  // its extents behind [B, H], if one is kept
+  std::size_t outputs;
   std::function<Tensors(st::State&, const st::Inputs&)> run;
 };
+
+using Isotropic = seqbayes::IsotropicKalmanDeltaNet<double>;
+/// Mean, variance and evidence; in scan_test.cpp, which compiles this layer anyway.
+Tensors scan_isotropic(st::State& state, const st::Inputs& x);
 
 extern const std::vector<Scan> scans;  // in views_test.cpp
 
@@ -36,11 +42,11 @@ struct Entering {
   Entering(const Scan& scan, Index B, Index T, Index H) {
     read.first = random_inputs(scan.widths, B, T, H);
     read.second.mean = torch::randn({B, H, Dk, Dv}, at::kDouble);
-    if (scan.covariance.size() == 1 && scan.covariance[0] > 0) {
-      read.second.covariance = torch::rand({B, H, Dk}, at::kDouble) + 0.5;
-    } else if (scan.covariance.size() == 2) {
-      const Tensor root = torch::rand({B, H, Dk, Dk}, at::kDouble);
-      read.second.covariance = root.matmul(root.transpose(2, 3));
+    if (scan.covariance) {
+      std::vector<std::int64_t> sizes = {B, H};
+      sizes.insert(sizes.end(), scan.covariance->begin(), scan.covariance->end());
+      const Tensor root = torch::rand(sizes, at::kDouble) + 0.1;
+      read.second.covariance = root.dim() == 4 ? root.matmul(root.transpose(2, 3)) : root;
     }
     for (const Tensor& result : results(scan)) cotangents.push_back(torch::randn_like(result));
   }

@@ -1,25 +1,11 @@
 // Functions of tensors against the core's scan of each head, and their derivatives against finite
 // differences.
-#include <torch/autograd.h>
-#include <seqbayes/adapters/torch/scan.hpp>
-
-#include <functional>
-#include <string>
-#include <vector>
-
-#include "random_inputs.hpp"
-#include "support/catch.hpp"
+#include "entering.hpp"
 
 namespace {
 
-namespace st = seqbayes::libtorch;
-using seqbayes::Index;
-using torch::Tensor;
-
 using Gated = seqbayes::GatedDeltaNet<double>;
 using Bayesian = seqbayes::BayesianLayer<double, -1, -1, seqbayes::ChannelDecay>;
-using Isotropic = seqbayes::IsotropicKalmanDeltaNet<double>;
-constexpr Index Dk = 3, Dv = 2;
 
 template <class L>
 L make_layer() {
@@ -168,15 +154,6 @@ TEST_CASE("tensors: a layer a head, float, threads") {
     CHECK(torch::equal(st::scan_mean(heads, other, x), out));
   }
   at::set_num_threads(threads);
-}
-
-std::string error_of(const std::function<void()>& action) {
-  try {
-    action();
-  } catch (const std::invalid_argument& error) {
-    return error.what();
-  }
-  return "";
 }
 
 TEST_CASE("tensors: bad input is named") {
@@ -329,3 +306,8 @@ TEST_CASE("tensors: nothing is recorded under NoGradGuard, there are no second d
 }
 
 }  // namespace
+
+Tensors scan_isotropic(st::State& state, const st::Inputs& x) {
+  const st::Output out = st::scan(make_layer<Isotropic>(), state, x);
+  return {out.mean, out.variance, out.log_evidence};
+}

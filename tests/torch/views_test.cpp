@@ -7,7 +7,6 @@
 
 namespace {
 
-using Options = seqbayes::LayerOptions<double, -1, -1>;
 template <class Covariance, int K = -1, int V = -1>
 using Regression = seqbayes::Layer<double, K, V, seqbayes::AssociativeRegression,
                                    seqbayes::ScalarDecay, Covariance>;
@@ -15,27 +14,24 @@ using Diagonal = Regression<seqbayes::DiagonalCovariance>;
 using Full = Regression<seqbayes::FullCovariance>;
 using Reset = Regression<seqbayes::ResetCovariance>;
 
-Scan mean_of_rule(const char* name, st::Rule rule, const seqbayes::InputWidths& widths,
-                  std::vector<std::int64_t> covariance) {
-  return {name, widths, std::move(covariance), [rule](st::State& state, const st::Inputs& x) {
+using Extents = std::vector<std::int64_t>;
+
+template <class L>
+Scan mean_of_rule(const char* name, st::Rule rule, std::optional<Extents> covariance) {
+  return {name, L({.key_dim = Dk, .value_dim = Dv}).inputs(), std::move(covariance), 1,
+          [rule](st::State& state, const st::Inputs& x) {
             return Tensors{st::detail::run_rule<double>(rule, state, x)};
           }};
 }
 
-const Options options{.key_dim = Dk, .value_dim = Dv};
-
 }  // namespace
 
 const std::vector<Scan> scans = {
-    mean_of_rule("reset", st::Rule::gated_delta_net, Reset(options).inputs(), {0}),
-    mean_of_rule("full", st::Rule::bayesian, Full(options).inputs(), {Dk, Dk}),
-    {"diagonal, with variance and evidence",
-     Diagonal(options).inputs(),
-     {Dk},
-     [](st::State& state, const st::Inputs& x) {
-       const auto out = st::scan(Diagonal(options), state, x);
-       return Tensors{out.mean, out.variance, out.log_evidence};
-     }}};
+    mean_of_rule<Reset>("reset", st::Rule::gated_delta_net, std::nullopt),
+    mean_of_rule<Diagonal>("diagonal", st::Rule::diagonal_kalman, Extents{Dk}),
+    mean_of_rule<Full>("full", st::Rule::bayesian, Extents{Dk, Dk}),
+    {"isotropic, with variance and evidence", Isotropic({.key_dim = Dk, .value_dim = Dv}).inputs(),
+     Extents{}, 3, scan_isotropic}};
 
 namespace {
 
@@ -157,7 +153,7 @@ TEST_CASE("tensors: what cannot be read is named") {
        " is ComplexDouble, the layer's scalar Double"},
       {[](const Tensor& x) { return x.to(at::kHalf); }, " is Half, the layer's scalar Double"},
       {[](const Tensor& x) { return x.to(at::kLong); }, " is Long, the layer's scalar Double"}};
-  const Scan& scan = scans[1];
+  const Scan& scan = scans[2];
   const Entering base(scan, 2, 4, 3);
   std::vector<std::string> names;
   seqbayes::for_each_field(
@@ -178,10 +174,10 @@ TEST_CASE("tensors: what cannot be read is named") {
 }
 
 TEST_CASE("tensors: fields that the layer doesn't read are not looked at") {
-  Entering some(scans[1], 2, 4, 3);
-  const Tensors expected = some.results(scans[1]);
+  Entering some(scans[2], 2, 4, 3);
+  const Tensors expected = some.results(scans[2]);
   some.read.first.write_strength = torch::ones({1}).to_sparse().requires_grad_();
-  const Tensors found = some.results(scans[1]);
+  const Tensors found = some.results(scans[2]);
   CHECK(!found[0].requires_grad());
   for (std::size_t i = 0; i < found.size(); ++i) CHECK(found[i].equal(expected[i]));
 }

@@ -189,11 +189,17 @@ struct ScanFunction : ::torch::autograd::Function<ScanFunction<L, probabilistic>
   };
 
   static std::vector<Tensor> scan(Heads<L> heads, std::pair<Inputs, State> inputs) {
+    // Here, too: `apply` asks tensors for what not all have (sizes of nested ones).
+    using Scalar = typename L::Scalar;
     for_each_field(
-        [](auto, auto, Tensor& field, const InputWidth& input) {
+        [](const char* name, auto, Tensor& field, const InputWidth& input) {
           if (input.width == 0) field = Tensor();
+          if (field.defined()) check_readable<Scalar>(name, field);
         },
         inputs.first, heads.layers[0].inputs());
+    for_each_part(heads.layers[0], inputs.second, [](const char* part, Tensor& tensor, auto&&...) {
+      if (tensor.defined()) check_readable<Scalar>(std::string("state") + part, tensor);
+    });
     std::vector<bool> given;
     std::vector<Tensor> tensors;
     for_each_tensor(

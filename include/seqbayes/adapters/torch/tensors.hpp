@@ -43,11 +43,8 @@ inline std::string shape(at::IntArrayRef sizes) {
   return text.empty() ? "[]" : text + "]";
 }
 
-/// The tensor with its numbers in memory: what is read through a pointer comes through here first.
-/// A tensor that only stands for its numbers is copied: the negative bit (of `imag(conj(z))`) means
-/// that memory holds them negated, and zeros in backward may have no memory.
 template <class Scalar>
-Tensor readable(const std::string& name, const Tensor& tensor) {
+void check_readable(const std::string& name, const Tensor& tensor) {
   if (!tensor.device().is_cpu() || tensor.layout() != at::kStrided || tensor.is_nested()) {
     fail(name + " must be a dense tensor on the CPU");
   }
@@ -55,6 +52,14 @@ Tensor readable(const std::string& name, const Tensor& tensor) {
     fail(name + " is " + at::toString(tensor.scalar_type()) + ", the layer's scalar " +
          at::toString(dtype<Scalar>));
   }
+}
+
+/// The tensor with its numbers in memory: what is read through a pointer comes through here first.
+/// A tensor that only stands for its numbers is copied: the negative bit (of `imag(conj(z))`) means
+/// that memory holds them negated, and zeros in backward may have no memory.
+template <class Scalar>
+Tensor readable(const std::string& name, const Tensor& tensor) {
+  check_readable<Scalar>(name, tensor);
   return tensor._is_zerotensor() ? ::torch::zeros(tensor.sizes(), dtype<Scalar>)
                                  : tensor.resolve_neg();
 }
