@@ -51,7 +51,8 @@ TEST_CASE("bad input of scan_vjp is named") {
   CHECK(complaint_of(filter, x, c) == "seqbayes: cotangent.log_evidence must be finite");
   c.log_evidence = 0;
   c.state = Filter({.key_dim = 2, .value_dim = 2}).initial_state();
-  CHECK(complaint_of(filter, x, c) == "seqbayes: cotangent.state.mean is 2 x 2, expected 3 x 2");
+  CHECK(complaint_of(filter, x, c) ==
+        "seqbayes: cotangent.state: state.mean is 2 x 2, expected 3 x 2");
   c.state.reset();
   auto missing = x;
   missing.write_strength = {};

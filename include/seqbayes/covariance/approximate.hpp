@@ -1,5 +1,8 @@
 /// @file
 /// One scalar or the diagonal is kept of the covariance: the Kalman delta networks.
+///
+/// Products are taken in an order in which none is infinite or loses its digits where the result
+/// does not. A key for which k'Pk or s is beyond the scalar's range changes nothing.
 #pragma once
 
 #include <seqbayes/covariance/policy.hpp>
@@ -36,19 +39,24 @@ struct IsotropicCovariance {
                      Scalar& p, Gain& gain) {
     const auto k = token.key.template vector<Dk>();
     const Scalar r = token.observation_noise[0];
-    const Scalar norm2 = k.squaredNorm();
     const Scalar width = Scalar(static_cast<double>(options.key_dim));
-    const Scalar predicted = decay.squaredNorm() / width * p + token.process_noise[0];
-    const Scalar s = r + predicted * norm2;
-    const Scalar r_all = width * r;
-    p = predicted * (r_all / (r_all + options.info_scale * predicted * norm2));
-    gain = k * Scalar(predicted / s);
+    p = decay.squaredNorm() / width * p + token.process_noise[0];
+    gain = k * p;
+    const Scalar along = k.dot(gain);
+    const Scalar s = r + along;
+    if (!detail::is_finite(s)) {
+      gain.setZero();
+      return s;
+    }
+    gain /= s;
+    p /= Scalar(1) + options.info_scale / width * along / r;
     return s;
   }
 
   template <int Dk, class Scalar, class Options>
   static Scalar variance(const Options&, const Token<Scalar>& token, const Scalar& p) {
-    return p * token.query.template vector<Dk>().squaredNorm();
+    const auto q = token.query.template vector<Dk>();
+    return q.dot(q * p);
   }
 };
 
@@ -86,16 +94,22 @@ struct DiagonalCovariance {
     p.array() *= decay.array().square();
     detail::add_field<Dk>(p, token.process_noise);
 
-    const Scalar s = r + (p.array() * k.square()).sum();
-    gain = p.array() * k / s;
-    p.array() *= r / (r + options.info_scale * p.array() * k.square());
+    gain = p.array() * k;
+    const Scalar s = r + k.matrix().dot(gain);
+    if (!detail::is_finite(s)) {
+      gain.setZero();
+      return s;
+    }
+    p.array() /= Scalar(1) + options.info_scale * gain.array() * k / r;
+    gain /= s;
     return s;
   }
 
   template <int Dk, class Scalar, class Options, class Stored>
   static Scalar variance(const Options&, const Token<Scalar>& token, const Stored& stored) {
     const auto p = detail::sized<Dk, 1>(stored);
-    return (p.array() * token.query.template vector<Dk>().array().square()).sum();
+    const auto q = token.query.template vector<Dk>();
+    return q.dot(p.cwiseProduct(q));
   }
 };
 

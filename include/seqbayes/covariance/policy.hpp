@@ -14,7 +14,9 @@
 /// - `initial(options)` -> State, and `check(state, options)`, which throws;
 /// - `gain<Dk>(options, token, decay, state, gain)` -> s_t: advances the state and writes the gain;
 ///   s_t = 0 stands for a token that observes nothing;
-/// - `variance<Dk>(options, token, state)` -> q' P q after the write, if it has one.
+/// - `variance<Dk>(options, token, state)` -> q' P q after the write, if it has one;
+/// - `log_innovation_variance(options, token, s)` -> ln s_t for the s_t > 0 that gain() returned,
+///   if s_t may lie beyond the scalar's range.
 ///
 /// docs/writing-a-layer.md has a complete one.
 #pragma once
@@ -103,6 +105,17 @@ constexpr void add_filter_inputs(InputWidths& inputs, InputWidth process_noise, 
   inputs.process_noise = process_noise;
   inputs.observation_noise = 1;
   inputs.covariance_log_decay = InputWidth::one_or(key_dim).optional();
+}
+
+/// Calls f(name, part) for each matrix or scalar of what a state consists of, as far as it is
+/// known: for the state itself, or for what its member for_each_part(f) says.
+template <class Scalar, class Part, class F>
+void for_each_part(const char* name, const Part& part, const F& f) {
+  if constexpr (requires { part.for_each_part(f); }) {
+    part.for_each_part(f);
+  } else if constexpr (DenseExpression<Part> || std::is_same_v<Part, Scalar>) {
+    f(name, part);
+  }
 }
 
 template <class State>

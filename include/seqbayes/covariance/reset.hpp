@@ -36,6 +36,16 @@ Scalar to_observation_noise(const Scalar& write_strength, const Scalar& key_norm
   return prior_variance * (Scalar(1) - write_strength * key_norm2) / write_strength;
 }
 
+namespace detail {
+
+/// max(1, beta |k|^2): above 1 no noise r >= 0 has the gain beta k.
+template <class Scalar>
+Scalar excess_of_noise(const Scalar& strength) {
+  return strength > Scalar(1) ? strength : Scalar(1);
+}
+
+}  // namespace detail
+
 /// The covariance is put back to sigma_0^2 I before every write, so the gain is beta_t k_t with the
 /// field `write_strength` (DeltaNet, Gated DeltaNet, KDA). Where beta |k|^2 > 1 no filter has this
 /// gain; its innovation variance and retrieval variance are then those of a noiseless observation,
@@ -53,14 +63,24 @@ struct ResetCovariance : detail::WithoutState {
                      Gain& gain) {
     const auto k = token.key.template vector<Dk>();
     const Scalar beta = token.write_strength[0];
-    const Scalar norm2 = k.squaredNorm();
-    // s = r + sigma_0^2 |k|^2 = sigma_0^2 / beta, with r clamped at 0.
-    Scalar s(0);
-    if (beta > Scalar(0)) {
-      s = options.prior_variance * (beta * norm2 > Scalar(1) ? norm2 : Scalar(Scalar(1) / beta));
-    }
     gain = k * beta;
-    return s;
+    if (!(beta > Scalar(0))) return Scalar(0);
+    // s = r + sigma_0^2 |k|^2 = sigma_0^2 / beta, with r clamped at 0.
+    const Scalar strength = k.dot(gain);
+    if (strength > Scalar(1)) return options.prior_variance * Scalar(strength / beta);
+    return options.prior_variance / beta;
+  }
+
+  /// s is infinite where beta is subnormal.
+  template <class Scalar, class Options>
+  static Scalar log_innovation_variance(const Options& options, const Token<Scalar>& token,
+                                        const Scalar& s) {
+    using std::log;
+    if (detail::is_finite(s)) return log(s);
+    const auto k = token.key.vector();
+    const Scalar beta = token.write_strength[0];
+    return log(options.prior_variance) - log(beta) +
+           log(detail::excess_of_noise(Scalar(k.dot(k * beta))));
   }
 
   /// q' (J sigma_0^2 J' + r beta^2 k k') q with J = I - beta k k': Joseph's form, which holds for
@@ -70,11 +90,10 @@ struct ResetCovariance : detail::WithoutState {
     const auto q = token.query.template vector<Dk>();
     const auto k = token.key.template vector<Dk>();
     const Scalar beta = token.write_strength[0];
-    const Scalar norm2 = k.squaredNorm();
-    const Scalar along = q.dot(k);
     // sigma_0^2 (|q|^2 - beta (q'k)^2 (2 - max(1, beta |k|^2)))
-    const Scalar excess = beta * norm2 > Scalar(1) ? Scalar(beta * norm2) : Scalar(1);
-    return options.prior_variance * (q.squaredNorm() - beta * along * along * (Scalar(2) - excess));
+    const Scalar excess = detail::excess_of_noise(Scalar(k.dot(k * beta)));
+    return options.prior_variance *
+           (q.squaredNorm() - q.dot(k * beta) * (q.dot(k) * (Scalar(2) - excess)));
   }
 };
 

@@ -23,19 +23,19 @@ void make_gradient(const L& layer, const Sequence<typename L::Scalar>& x, Gradie
       },
       gradient, x, inputs);
   if constexpr (requires { requires std::is_same_v<typename L::Decay, ConstantDecay>; }) {
-    gradient.log_decay.setZero(1, 1);
+    gradient.log_decay.setZero(x.length(), 1);  // a row a token, of which `finish` makes one
   }
   static_cast<LayerOptionGradient<Scalar>&>(gradient) = {};
   gradient.options.set_zero(layer);
 }
 
-/// What `StepVjp::step` adds derivatives by options to.
+/// The option's derivative from those of the tokens.
 template <class L>
-auto& option_gradient(Gradient<L>& gradient) {
-  if constexpr (std::is_empty_v<OptionGradient<L>>) {
-    return static_cast<LayerOptionGradient<typename L::Scalar>&>(gradient);
-  } else {
-    return gradient.options;
+void finish(Gradient<L>& gradient) {
+  if constexpr (requires { requires std::is_same_v<typename L::Decay, ConstantDecay>; }) {
+    CompensatedSum<typename L::Scalar> sum;
+    for (Index t = 0; t < gradient.log_decay.rows(); ++t) sum += gradient.log_decay(t, 0);
+    gradient.log_decay.setConstant(1, 1, sum.value());
   }
 }
 
@@ -75,6 +75,15 @@ void scan_vjp_steps(const L& layer, const typename L::State& initial_state,
   out.mean.setZero(layer.value_dim());
   out.log_evidence = cotangent.log_evidence;
   std::vector<State> before;
+  LayerOptionSums<Scalar> sums;
+  auto& doptions = [&]() -> auto& {
+    if constexpr (std::is_empty_v<OptionGradient<L>>) {
+      return sums;
+    } else {
+      return gradient.options;
+    }
+  }
+  ();
   for (; length > 0 && !checkpoints.empty(); checkpoints.pop_back()) {
     const Index first = (static_cast<Index>(checkpoints.size()) - 1) * interval;
     const Index count = std::min(interval, length - first);
@@ -89,10 +98,11 @@ void scan_vjp_steps(const L& layer, const typename L::State& initial_state,
       if (!cotangent.variance.empty()) out.variance = cotangent.variance[t];
       TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient, t);
       StepVjp<L>::step(layer, before[static_cast<std::size_t>(i)], x.token(t), out, dstate, grad,
-                       option_gradient(gradient));
+                       doptions);
     }
   }
   gradient.initial_state = std::move(dstate);
+  store<Scalar>(sums, gradient);
 }
 
 /// In tiles where the layer can, unless it is asked to run token by token.
@@ -105,12 +115,14 @@ void scan_vjp_checked(const L& layer, const typename L::State& initial_state,
       Workspace<typename L::Scalar> workspace;
       typename L::State state = initial_state;
       TiledVjp<L>(layer, state, x, cotangent, workspace, gradient)
-          .run(how.chunk() == 0 ? default_tile : how.chunk());
+          .run(how.chunk_of(x.length(), default_tile));
+      finish(gradient);
       return;
     }
   }
   const Index interval = how.chunk() > 1 ? how.chunk() : default_interval(x.length());
   scan_vjp_steps(layer, initial_state, x, cotangent, interval, gradient);
+  finish(gradient);
 }
 
 }  // namespace detail

@@ -52,7 +52,7 @@ struct GainVjp<FullCovariance> {
     dp += q.lazyProduct(q.transpose()) * d.variance;
     Keys pq = predicted.lazyProduct(q);
     Keys dk = Keys::Zero(k.size());
-    Scalar ds = d.innovation_variance;
+    Scalar ds = d.log_innovation_variance / s;
     if (resolved) {
       const Keys dpz = dp.lazyProduct(z);
       pq -= z * Scalar(z.dot(q) / s);
@@ -97,9 +97,10 @@ struct GainVjp<AccumulatedCovariance> {
     const Keys pq = decayed.lazyProduct(q) + k * Scalar(rho * k.dot(q));
     grad.query.add(pq * Scalar(Scalar(2) * d.variance));
     grad.key.add(dpk * Scalar(Scalar(2) * rho));
-    grad.observation_noise.add_one(k.dot(dpk) * keep * keep + d.innovation_variance);
+    const Scalar ds = d.log_innovation_variance / (options.input_variance + r);
+    grad.observation_noise.add_one(k.dot(dpk) * keep * keep + ds);
     const Scalar lost = rho / options.input_variance;  // r / (tau + r)
-    d.doptions->input_variance += k.dot(dpk) * lost * lost + d.innovation_variance;
+    d.doptions->input_variance += k.dot(dpk) * lost * lost + ds;
     Empty none;
     GainVjp<UntrackedInput>::step<Dk>(options, token, decay, Empty(), d, none, grad);
     detail::predict_vjp(decayed, decay, dp, d);

@@ -38,12 +38,12 @@ template <class Scalar>
 struct GainsVjpInputs {
   const Sequence<Scalar>& x;
   Index first, count;
-  const Scalar* gain;                  ///< kappa, Dk a token.
-  const Scalar* innovation_variance;   ///< s.
-  const Scalar* dgain;                 ///< Dk a token.
-  const Scalar* dinnovation_variance;  ///< The evidence's part.
-  const Scalar* dvariance;             ///< Null: none.
-  bool resolved;                       ///< Whether all tokens were (covariance/resolution.hpp).
+  const Scalar* gain;                      ///< kappa, Dk a token.
+  const Scalar* innovation_variance;       ///< s.
+  const Scalar* dgain;                     ///< Dk a token.
+  const Scalar* dlog_innovation_variance;  ///< By ln s: the evidence's part.
+  const Scalar* dvariance;                 ///< Null: none.
+  bool resolved;                           ///< Whether all tokens were (covariance/resolution.hpp).
 };
 
 template <class Scalar, int Dk, bool variances, bool uniform>
@@ -205,7 +205,7 @@ class FullGainsVjp {
     const Scalar s = in_.innovation_variance[t];
     if constexpr (variances) diagonal += query(t).square() * in_.dvariance[t];
     Scalar& ds = tile_.ds.data()[t];
-    ds = in_.dinnovation_variance[t] + (z * (m - dgain)).sum() / s / s;
+    ds = in_.dlog_innovation_variance[t] / s + (z * (m - dgain)).sum() / s / s;
     Row dz = row(tile_.dz, t);
     dz = (dgain - m * Scalar(2)) / s + k * ds;
     row(tile_.along, t) = z * (m * (Scalar(2) / s) + dz);

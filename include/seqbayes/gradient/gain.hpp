@@ -14,11 +14,11 @@ namespace seqbayes {
 /// The derivatives that come into a gain pass, and those of what is no field.
 template <class Scalar, int Dk>
 struct GainCotangent {
-  Vector<Scalar, Dk> gain;        ///< By kappa.
-  Scalar innovation_variance{};   ///< By s.
-  Scalar variance{};              ///< By q' P q.
-  Vector<Scalar, Dk> dlog_decay;  ///< Result: by the covariance's log decay, a channel each.
-  LayerOptionGradient<Scalar>* doptions = nullptr;  ///< Result, added to.
+  Vector<Scalar, Dk> gain;           ///< By kappa.
+  Scalar log_innovation_variance{};  ///< By ln s: s itself may be beyond the scalar's range.
+  Scalar variance{};                 ///< By q' P q.
+  Vector<Scalar, Dk> dlog_decay;     ///< Result: by the covariance's log decay, a channel each.
+  LayerOptionSums<Scalar>* doptions = nullptr;  ///< Result, added to.
 };
 
 /// `step(options, token, decay, before, d, dstate, grad)`: one token of a policy backwards. `decay`
@@ -68,34 +68,33 @@ struct GainVjp<ResetCovariance> {
     const auto k = token.key.template vector<Dk>();
     const auto q = token.query.template vector<Dk>();
     const Scalar beta = token.write_strength[0];
-    const Scalar& prior = options.prior_variance;
-    const Scalar norm2 = k.squaredNorm();
-    const bool clamped = beta * norm2 > Scalar(1);
-    Scalar dbeta = k.dot(d.gain);
-    Scalar dnorm2(0), dprior(0);
-    if (beta > Scalar(0)) {
-      const Scalar& ds = d.innovation_variance;
+    const Vector<Scalar, Dk> gain = k * beta;
+    const Scalar strength = k.dot(gain);  // beta |k|^2
+    const bool clamped = strength > Scalar(1);
+    const Scalar along = q.dot(k), read = q.dot(gain);
+    const Scalar rest = Scalar(2) - detail::excess_of_noise(strength);
+    const Scalar dv = options.prior_variance * d.variance;
+    const Scalar dalong = Scalar(-2) * dv * read * rest;  // by q'k, if beta were fixed
+    Scalar dbeta = k.dot(d.gain) - dv * along * along * rest;
+    Scalar dprior = d.variance * (q.squaredNorm() - read * along * rest);
+    Scalar dlog_norm2(0);
+    if (const Scalar& dlog_s = d.log_innovation_variance; dlog_s != Scalar(0)) {
+      dprior += dlog_s / options.prior_variance;
       if (clamped) {
-        dnorm2 += prior * ds;
-        dprior += norm2 * ds;
+        dlog_norm2 += dlog_s;
       } else {
-        dbeta -= prior / (beta * beta) * ds;
-        dprior += ds / beta;
+        dbeta -= dlog_s / beta;
       }
     }
-    const Scalar along = q.dot(k);
-    const Scalar rest = Scalar(2) - (clamped ? Scalar(beta * norm2) : Scalar(1));
-    const Scalar dv = prior * d.variance;
-    const Scalar dalong = Scalar(-2) * dv * beta * along * rest;
-    dprior += d.variance * (q.squaredNorm() - beta * along * along * rest);
-    dbeta -= dv * along * along * rest;
+    grad.query.add(q * Scalar(Scalar(2) * dv) + k * dalong);
+    grad.key.add(d.gain * beta + q * dalong);
     if (clamped) {
-      dbeta += dv * beta * along * along * norm2;
-      dnorm2 += dv * beta * along * along * beta;
+      const Scalar dlog_strength = dv * read * along * strength;
+      dbeta += dlog_strength / beta;
+      dlog_norm2 += dlog_strength;
+      grad.key.add(gain * Scalar(Scalar(2) * dlog_norm2 / strength));
     }
     d.doptions->prior_variance += dprior;
-    grad.query.add(q * Scalar(Scalar(2) * dv) + k * dalong);
-    grad.key.add(d.gain * beta + q * dalong + k * Scalar(Scalar(2) * dnorm2));
     grad.write_strength.add_one(dbeta);
   }
 };
@@ -116,25 +115,26 @@ struct GainVjp<PreconditionedReset> {
     const Scalar strength = token.precondition_strength[0];
     const Scalar factor = exp(token.precondition_log_decay[0]);
     const Keys decayed = detail::sized<Dk, 1>(before).array() * factor;
-    const Keys moment = decayed + strength * k.square() + options.epsilon;
+    const Keys moment = decayed + strength * k * k + options.epsilon;
     const Keys u = moment.log() - options.log_scale;
     const Keys size = u.abs() + Scalar(1);
     const Scalar log_base = log(options.base);
     const Keys f = (-u / size * log_base).exp();
 
     auto dmoment = detail::sized<Dk, 1>(dstate);
-    dmoment.array() -= d.gain.array() * k * f * beta * log_base / (size.square() * moment);
+    dmoment.array() -= d.gain.array() * k * f * beta * log_base / size.square() / moment;
     grad.write_strength.add_one((d.gain.array() * k * f).sum());
     grad.key.add(
         (d.gain.array() * f * beta + dmoment.array() * k * Scalar(Scalar(2) * strength)).matrix());
-    grad.precondition_strength.add_one((dmoment.array() * k.square()).sum());
+    grad.precondition_strength.add_one((dmoment.array() * k * k).sum());
     grad.precondition_log_decay.add_one((dmoment.array() * decayed).sum());
     dmoment *= factor;
   }
 };
 
-/// \hat p = mean(D^2) p + omega, s = r + \hat p |k|^2, kappa = k \hat p / s and p = \hat p R / (R +
-/// c \hat p |k|^2), with R = Dk r and c the option `info_scale`.
+/// \hat p = mean(D^2) p + omega, z = \hat p k, s = r + k'z, kappa = z / s and p = \hat p r / (r +
+/// c k'z), with c = `info_scale` / Dk. Derivatives by s are taken by ln s, -kappa * dkappa the
+/// gain's part; no product is formed that is infinite where its factors' quotients aren't.
 template <>
 struct GainVjp<IsotropicCovariance> {
   template <int Dk, class Options, class Scalar, class Decay>
@@ -144,31 +144,37 @@ struct GainVjp<IsotropicCovariance> {
     const auto k = token.key.template vector<Dk>();
     const auto q = token.query.template vector<Dk>();
     const Scalar r = token.observation_noise[0];
-    const Scalar norm2 = k.squaredNorm();
+    using Keys = Vector<Scalar, Dk>;
     const Scalar width = Scalar(static_cast<double>(options.key_dim));
     const Scalar mean = decay.squaredNorm() / width;
     const Scalar predicted = mean * before + token.process_noise[0];
-    const Scalar s = r + predicted * norm2;
-    const Scalar scaled = options.info_scale * predicted;
-    const Scalar keep = width * r / (width * r + scaled * norm2);  // p / \hat p
+    const Keys z = k * predicted;
+    const Scalar along = k.dot(z), s = r + along;
 
     dp += d.variance * q.squaredNorm();
-    const Scalar dstrength = k.dot(d.gain);
-    const Scalar ds = d.innovation_variance - dstrength * predicted / (s * s);
-    const Scalar dpredicted = dp * keep * keep + dstrength / s + ds * norm2;
-    const Scalar dkeep = dp * predicted * keep * (Scalar(1) - keep);  // by ln R, minus by ln |k|^2
-    const Scalar dnorm2 = ds * predicted - dp * predicted * keep * keep * scaled / (width * r);
-    grad.query.add(q * Scalar(Scalar(2) * d.variance * predicted * keep));
-    grad.key.add(d.gain * Scalar(predicted / s) + k * Scalar(Scalar(2) * dnorm2));
-    grad.observation_noise.add_one(ds + dkeep / r);
+    Scalar dpredicted = dp, posterior = predicted;
+    if (detail::is_finite(s)) {
+      const Scalar c = options.info_scale / width;
+      const Scalar informed = r + c * along;
+      posterior = predicted / (Scalar(1) + c * along / r);
+      const Scalar dlog_s = d.log_innovation_variance - d.gain.dot(z) / s;
+      const Scalar keep = r / informed;  // p / \hat p
+      const Scalar share = along / informed;
+      const Scalar dlog_p = dp * predicted * keep;
+      dpredicted = dp * keep * keep + k.dot(d.gain) / s + dlog_s * (k / s).dot(k);
+      grad.key.add(d.gain * predicted / s + (z / s) * Scalar(Scalar(2) * dlog_s) -
+                   (z / informed) * Scalar(Scalar(2) * dlog_p * c));
+      grad.observation_noise.add_one(dlog_s / s + dp * predicted * (c * share) / informed);
+      d.doptions->info_scale -= dlog_p * share / width;
+    }
+    grad.query.add(q * Scalar(Scalar(2) * d.variance * posterior));
     grad.process_noise.add_one(dpredicted);
-    d.doptions->info_scale -= dp * predicted * keep * predicted * keep * norm2 / (width * r);
     d.dlog_decay = decay.cwiseAbs2() * Scalar(Scalar(2) * dpredicted * before / width);
     dp = mean * dpredicted;
   }
 };
 
-/// The same with one p for each channel, and R = r.
+/// The same with one p for each channel, z = \hat p * k, and c = `info_scale`.
 template <>
 struct GainVjp<DiagonalCovariance> {
   template <int Dk, class Options, class Scalar, class Decay, class Stored>
@@ -183,21 +189,30 @@ struct GainVjp<DiagonalCovariance> {
     Vector<Scalar, Dk> field = decayed.matrix();
     detail::add_field<Dk>(field, token.process_noise);
     const Keys predicted = field.array();
-    const Scalar s = r + (predicted * k.square()).sum();
-    const Keys scaled = options.info_scale * predicted;
-    const Keys keep = r / (r + scaled * k.square());
+    const Keys z = predicted * k, along = z * k;
+    const Scalar s = r + along.sum();
     auto dp = detail::sized<Dk, 1>(dstate);
 
     dp.array() += d.variance * q.square();
-    const Scalar ds = d.innovation_variance - (predicted * k * d.gain.array()).sum() / (s * s);
-    const Keys dpredicted = dp.array() * keep.square() + d.gain.array() * k / s + ds * k.square();
-    const Keys change = dp.array() * predicted * keep.square() * scaled / r;  // by -k^2
-    grad.query.add((q * predicted * keep * Scalar(Scalar(2) * d.variance)).matrix());
-    grad.key.add(
-        (d.gain.array() * predicted / s + Scalar(2) * k * (ds * predicted - change)).matrix());
-    grad.observation_noise.add_one(ds + (change * k.square()).sum() / r);
+    Keys dpredicted = dp.array(), posterior = predicted;
+    if (detail::is_finite(s)) {
+      const Scalar& c = options.info_scale;
+      const Keys informed = r + c * along;
+      posterior /= Scalar(1) + c * along / r;
+      const Scalar dlog_s = d.log_innovation_variance - (d.gain.array() * z).sum() / s;
+      const Keys keep = r / informed;  // p / \hat p
+      const Keys share = along / informed;
+      const Keys dlog_p = dp.array() * predicted * keep;
+      dpredicted = dp.array() * keep.square() + d.gain.array() * k / s + dlog_s * (k / s) * k;
+      grad.key.add((d.gain.array() * predicted / s + (z / s) * Scalar(Scalar(2) * dlog_s) -
+                    (z / informed) * dlog_p * Scalar(Scalar(2) * c))
+                       .matrix());
+      grad.observation_noise.add_one(dlog_s / s +
+                                     (dp.array() * predicted * (c * share) / informed).sum());
+      d.doptions->info_scale -= (dlog_p * share).sum();
+    }
+    grad.query.add((q * posterior * Scalar(Scalar(2) * d.variance)).matrix());
     grad.process_noise.add(dpredicted.matrix());
-    d.doptions->info_scale -= (dp.array() * (predicted * k * keep).square()).sum() / r;
     d.dlog_decay = (Scalar(2) * dpredicted * decayed).matrix();
     dp = (decay.array().square() * dpredicted).matrix();
   }

@@ -5,8 +5,10 @@
 #include <optional>
 #include <string>
 
+#include <seqbayes/covariance/policy.hpp>
 #include <seqbayes/scan/concept.hpp>
 #include <seqbayes/sequence/check.hpp>
+#include <seqbayes/sequence/compensated_sum.hpp>
 
 namespace seqbayes {
 
@@ -32,6 +34,10 @@ struct LayerOptionGradient {
   Scalar input_variance{};  ///< 0 where it is infinite.
   Scalar info_scale{};
 };
+
+/// The same while tokens add to it.
+template <class Scalar>
+using LayerOptionSums = LayerOptionGradient<CompensatedSum<Scalar>>;
 
 /// Derivatives by options that are not the grid's, under their names; a layer that has such
 /// specialises it, with `set_zero(layer)`, which gives them their shapes.
@@ -73,6 +79,11 @@ typename L::Scalar prior_variance_gradient(const L& layer, const Gradient<L>& gr
 
 namespace detail {
 
+template <class Scalar>
+void store(const LayerOptionSums<Scalar>& sums, LayerOptionGradient<Scalar>& gradient) {
+  gradient = {sums.prior_variance.value(), sums.input_variance.value(), sums.info_scale.value()};
+}
+
 /// One token's row of one field's gradient. Empty where the layer doesn't read the field.
 template <class Scalar>
 class GradientRow {
@@ -102,14 +113,14 @@ class GradientRow {
 template <class Scalar>
 using TokenGradient = Fields<GradientRow<Scalar>>;
 
-/// Row t of each field; of a field with one row for all tokens (an option), that row.
+/// Row t of each field.
 template <class Scalar>
 TokenGradient<Scalar> token_gradient(Fields<Matrix<Scalar>>& fields, Index t) {
   TokenGradient<Scalar> rows;
   for_each_field(
       [t](auto, auto, Matrix<Scalar>& all, GradientRow<Scalar>& one) {
         if (all.size() == 0) return;
-        one = {all.data() + (all.rows() == 1 ? 0 : t) * all.cols(), all.cols()};
+        one = {all.data() + t * all.cols(), all.cols()};
       },
       fields, rows);
   return rows;
@@ -126,6 +137,31 @@ void forget(Entries& along, const Decay& decay) {
       if (!(decay[i] > 0)) along[i] = 0;
     }
   }
+}
+
+/// Refuses what the layer refuses of a state, and entries that aren't finite.
+template <class L>
+void check_state_cotangent(const L& layer, const typename L::State& state) {
+  using Scalar = typename L::Scalar;
+  if constexpr (requires { layer.check_state(state); }) {
+    try {
+      layer.check_state(state);
+    } catch (const std::invalid_argument& error) {
+      std::string text = error.what();
+      if (text.starts_with("seqbayes: ")) text.erase(0, text.find(' ') + 1);
+      fail("cotangent.state: " + text);
+    }
+  }
+  for_each_part<Scalar>("state", state, [](const std::string& name, const auto& part) {
+    const bool finite = [&] {
+      if constexpr (std::is_same_v<std::remove_cvref_t<decltype(part)>, Scalar>) {
+        return is_finite(part);
+      } else {
+        return all_in_domain(part, Domain::finite);
+      }
+    }();
+    if (!finite) fail("cotangent.state: " + name + " must be finite");
+  });
 }
 
 template <class L>
@@ -147,15 +183,7 @@ void check_cotangent(const L& layer, const Sequence<typename L::Scalar>& x,
       fail("cotangent.log_evidence is given, but this layer has no evidence");
     }
   }
-  if constexpr (requires { layer.check_state(*cotangent.state); }) {
-    if (!cotangent.state) return;
-    try {
-      layer.check_state(*cotangent.state);
-    } catch (const std::invalid_argument& error) {
-      const std::string text = error.what();  // "seqbayes: state. ..."
-      fail("cotangent." + text.substr(text.find("state.")));
-    }
-  }
+  if (cotangent.state) check_state_cotangent(layer, *cotangent.state);
 }
 
 }  // namespace detail

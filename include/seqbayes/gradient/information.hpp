@@ -10,9 +10,13 @@ namespace seqbayes {
 /// By the options of `MesaNet`.
 template <class Scalar, int Dk, int Dv>
 struct OptionGradient<MesaNet<Scalar, Dk, Dv>> {
-  Vector<Scalar> ridge;  ///< Dk entries.
+  Vector<Scalar> ridge;       ///< Dk entries.
+  Vector<Scalar> ridge_rest;  ///< What rounding has kept from it, see `add_compensated`.
 
-  void set_zero(const MesaNet<Scalar, Dk, Dv>& layer) { ridge.setZero(layer.key_dim()); }
+  void set_zero(const MesaNet<Scalar, Dk, Dv>& layer) {
+    ridge.setZero(layer.key_dim());
+    ridge_rest = ridge;
+  }
 };
 
 /// By the options of `KalmanLinearAttention`, but for `floor`. Where a noise is floored it has no
@@ -20,12 +24,19 @@ struct OptionGradient<MesaNet<Scalar, Dk, Dv>> {
 template <class Scalar, int Dk, int Dv>
 struct OptionGradient<KalmanLinearAttention<Scalar, Dk, Dv>> {
   using L = KalmanLinearAttention<Scalar, Dk, Dv>;
-  typename L::Entries decay;          ///< Dv x Dk.
-  typename L::Entries process_noise;  ///< Dv x Dk.
+  typename L::Entries decay;                           ///< Dv x Dk.
+  typename L::Entries process_noise;                   ///< Dv x Dk.
+  typename L::Entries decay_rest, process_noise_rest;  ///< What rounding has kept from them.
 
   void set_zero(const L& layer) {
     decay.setZero(layer.value_dim(), layer.key_dim());
-    process_noise.setZero(layer.value_dim(), layer.key_dim());
+    process_noise = decay_rest = process_noise_rest = decay;
+  }
+  void add_decay(Index m, Index s, const Scalar& x) {
+    add_compensated(decay(m, s), decay_rest(m, s), x);
+  }
+  void add_process_noise(Index m, Index s, const Scalar& x) {
+    add_compensated(process_noise(m, s), process_noise_rest(m, s), x);
   }
 };
 
@@ -65,7 +76,9 @@ struct StepVjp<MesaNet<Scalar, Dk, Dv>> {
     }
     dvalues += u.lazyProduct(out.mean.transpose());
     grad.query.add(w);
-    doptions.ridge -= w.cwiseProduct(u);
+    for (Index i = 0; i < u.size(); ++i) {
+      add_compensated(doptions.ridge[i], doptions.ridge_rest[i], Scalar(-w[i] * u[i]));
+    }
 
     const auto k = token.key.template vector<Dk>();
     const auto v = token.value.template vector<Dv>();
@@ -118,7 +131,7 @@ struct StepVjp<KalmanLinearAttention<Scalar, Dk, Dv>> {
         Scalar dmu = token.query[s] * out.mean[m];
         dquery[s] += (options.decode_from_prior ? Scalar(a * mu) : mu) * out.mean[m];
         if (options.decode_from_prior) {
-          doptions.decay(m, s) += mu * dmu;
+          doptions.add_decay(m, s, mu * dmu);
           dmu *= a;
         }
         dinformation += dmu / after.precision(m, s);
@@ -153,9 +166,9 @@ struct StepVjp<KalmanLinearAttention<Scalar, Dk, Dv>> {
     const Scalar f = Scalar(1) / (a * a + p * precision);
     const Scalar keep = a * f, rest = precision * f;
     const Scalar along = dinformation * before.information(m, s);
-    doptions.decay(m, s) +=
-        along * f * (p * precision - a * a) * f - Scalar(2) * dprecision * keep * rest;
-    if (!floored) doptions.process_noise(m, s) -= rest * (along * keep + dprecision * rest);
+    doptions.add_decay(
+        m, s, along * f * (p * precision - a * a) * f - Scalar(2) * dprecision * keep * rest);
+    if (!floored) doptions.add_process_noise(m, s, -rest * (along * keep + dprecision * rest));
     dprecision = dprecision * keep * keep - along * keep * p * f;
     dinformation *= keep;
   }

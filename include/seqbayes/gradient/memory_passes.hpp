@@ -177,8 +177,7 @@ struct InnovationVjpPass {
     for (std::size_t t = G; t-- > 0;) {
       const std::size_t token = g * G + t;
       load_lanes<N>(p.tile.dmean[token], p.first, p.width, dmean[t]);
-      load_lanes<N>(p.values(p.tile.nu)[token], p.first, p.width, dnu[t]);
-      dnu[t] *= p.tile.evidence.data()[token];
+      load_lanes<N>(p.values(p.tile.dnu)[token], p.first, p.width, dnu[t]);
       dnu[t] += lane_row<N>(reads, t) * group.read_scale[t];
       for (std::size_t s = t; s < G; ++s) {
         dnu[t] += dmean[s] * forward.query_on_gain[s][t];

@@ -32,8 +32,8 @@ struct BackwardTile {
   std::vector<BackwardGroup<Scalar>> groups;
   std::vector<const Scalar*> query, erase, gain;  ///< As they are, without decays.
   std::vector<const Scalar*> dmean;               ///< do_t.
-  Buffer<Scalar> evidence;                        ///< dnu_t gets evidence_t nu_t.
-  Buffer<Scalar> nu, dnu;                         ///< Dv wide.
+  Buffer<Scalar> nu, dnu;                         ///< Dv wide; dnu holds the evidence's part first.
+  Buffer<Scalar> dlog_variance;                   ///< By ln s_t: the evidence's part.
   Buffer<Scalar> dquery, derase, dgain;           ///< Dk wide.
   Buffer<Scalar> zeros;
   Buffer<Scalar> block, update, reads, columns;

@@ -13,9 +13,21 @@ namespace detail {
 
 template <class L>
 void check_vjp_call(const L& layer, const typename L::State& initial_state,
-                    const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent) {
+                    const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent,
+                    const Gradient<L>& gradient) {
+  using Scalar = typename L::Scalar;
   check_call(layer, initial_state, x);
   check_cotangent(layer, x, cotangent);
+  const MatrixView<Scalar> variance(cotangent.variance.data(), cotangent.variance.size(), 1);
+  for_each_field(
+      [&](const std::string& name, auto, const Matrix<Scalar>& to) {
+        check_apart(layer, x, ("gradient." + name).c_str(), to.data(), to.size());
+        if (shares_memory(to.data(), to.size(), cotangent.mean) ||
+            shares_memory(to.data(), to.size(), variance)) {
+          fail("gradient." + name + " shares memory with the cotangent");
+        }
+      },
+      gradient);
 }
 
 template <class L>
@@ -29,13 +41,13 @@ void scan_vjp_of_checked(const L& layer, const typename L::State& initial_state,
 }  // namespace detail
 
 /// `scan_vjp`, below, into `gradient`, whose matrices keep their memory if they are of the right
-/// size.
+/// size. They may not share it with `x` or `cotangent`, which is refused.
 template <SequenceLayer L>
 void scan_vjp(const L& layer, const typename L::State& initial_state,
               const Sequence<typename L::Scalar>& x,
               const std::type_identity_t<Cotangent<L>>& cotangent, Gradient<L>& gradient,
               Execution how = {}) {
-  detail::check_vjp_call(layer, initial_state, x, cotangent);
+  detail::check_vjp_call(layer, initial_state, x, cotangent, gradient);
   detail::scan_vjp_of_checked(layer, initial_state, x, cotangent, how, gradient);
 }
 
@@ -48,7 +60,8 @@ void scan_vjp(const L& layer, const typename L::State& initial_state,
 /// and all under `Execution::sequential()`, go back token by token, which keeps the states between
 /// two checkpoints, too: a checkpoint every sqrt(T) tokens, or `Execution::chunked(n)`.
 /// @throws std::invalid_argument on bad input (see `check_inputs`), and naming `cotangent.mean` and
-/// so on where a cotangent has the wrong shape, isn't finite, or is of something that the layer
+/// so on where a cotangent has the wrong shape, isn't finite (of a state as far as its parts are
+/// known: docs/writing-a-layer.md), or is of something that the layer
 /// doesn't yield.
 template <SequenceLayer L>
 Gradient<L> scan_vjp(const L& layer, const typename L::State& initial_state,
@@ -78,7 +91,7 @@ void scan_vjp(const Executor& executor, const Heads& heads, const States& initia
   detail::for_each_item(
       executor, heads, items,
       [&](const auto& head, std::size_t i) {
-        detail::check_vjp_call(head, initial_states[i], inputs[i], cotangents[i]);
+        detail::check_vjp_call(head, initial_states[i], inputs[i], cotangents[i], gradients[i]);
       },
       [&](const auto& head, std::size_t i) {
         detail::scan_vjp_of_checked(head, initial_states[i], inputs[i], cotangents[i], how,

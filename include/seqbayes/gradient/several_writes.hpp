@@ -59,7 +59,8 @@ void scan_vjp_checked(const SeveralWrites<Base, Dk, Dv, Writes>& layer,
     inner.variance = variance;
   }
 
-  const Execution per_write = how.chunk() > 1 ? Execution::chunked(how.chunk() * Writes) : how;
+  const Execution per_write =
+      how.chunk() > 1 ? Execution::chunked(how.chunk_of(length, 1) * Writes) : how;
   Gradient<Base> flat;
   make_gradient(base, expanded, flat);
   scan_vjp_checked(base, initial_state, expanded, inner, per_write, flat);

@@ -27,7 +27,7 @@ struct StepCotangent {
 /// - `step(layer, before, token, out, dstate, grad, doptions)`: `before` is the state before the
 ///   token, `out` an `Output`, `dstate` the derivative by the state after the token and, on return,
 ///   by `before`. Derivatives by the token's fields are added to `grad`, those by options to
-///   `doptions`: the layer's `OptionGradient`, or, where that is empty, a `LayerOptionGradient`.
+///   `doptions`: the layer's `OptionGradient`, or, where that is empty, `LayerOptionSums`.
 template <class L>
 struct StepVjp {
   static_assert(!std::is_same_v<L, L>,
@@ -45,15 +45,21 @@ struct StepVjp<Layer<Scalar, Dk, Dv, Model, Decay, Covariance>> {
   static State final_state(const L& layer, const std::optional<State>& given) {
     State state = given ? *given : layer.initial_state();
     auto& covariance = state.covariance;
+    using Kept = std::remove_cvref_t<decltype(covariance)>;
+    static_assert(
+        detail::DenseExpression<Kept> || std::is_same_v<Kept, Scalar> ||
+            std::is_same_v<Kept, Empty>,
+        "seqbayes: scan_vjp knows no zero of a policy's state that is neither a matrix nor "
+        "a scalar. Specialise seqbayes::StepVjp<Layer> (gradient/step.hpp).");
     if constexpr (requires { covariance.setZero(); }) {
       if (!given) covariance.setZero();
-      if constexpr (std::remove_cvref_t<decltype(covariance)>::ColsAtCompileTime != 1) {
+      if constexpr (Kept::ColsAtCompileTime != 1) {
         // Symmetric: a diagonal of dynamic width is a matrix of one column.
         if (covariance.cols() == covariance.rows()) {
           covariance = Matrix<Scalar>((covariance + covariance.transpose()) * Scalar(0.5));
         }
       }
-    } else if constexpr (std::is_same_v<std::remove_cvref_t<decltype(covariance)>, Scalar>) {
+    } else if constexpr (std::is_same_v<Kept, Scalar>) {
       if (!given) covariance = Scalar(0);
     }
     return state;
@@ -61,7 +67,7 @@ struct StepVjp<Layer<Scalar, Dk, Dv, Model, Decay, Covariance>> {
 
   static void step(const L& layer, const State& before, const Token<Scalar>& token,
                    const StepCotangent<Scalar, Dv>& out, State& dstate,
-                   detail::TokenGradient<Scalar>& grad, LayerOptionGradient<Scalar>& doptions) {
+                   detail::TokenGradient<Scalar>& grad, LayerOptionSums<Scalar>& doptions) {
     using Keys = Vector<Scalar, Dk>;
     const auto factor = detail::decay_factor<Decay, Dk>(token, layer.options());
     const Keys decay = detail::spread<Dk, Scalar>(factor, layer.key_dim());
@@ -80,8 +86,8 @@ struct StepVjp<Layer<Scalar, Dk, Dv, Model, Decay, Covariance>> {
     if (L::has_variance && s > Scalar(0)) {  // log N(nu; 0, s I)
       const auto nu = detail::innovation_of<Model>(memory, decay, token);
       const Scalar width = Scalar(static_cast<double>(layer.value_dim()));
-      dnu = nu * Scalar(-out.log_evidence / s);
-      d.innovation_variance = -out.log_evidence * (width - nu.squaredNorm() / s) / (s * Scalar(2));
+      dnu = nu * Scalar(-out.log_evidence) / s;
+      d.log_innovation_variance = -out.log_evidence * (width - nu.squaredNorm() / s) / Scalar(2);
     }
     Keys dlog_decay;
     detail::write_and_read_vjp<Model>(memory, decay, gain, token, out.mean, dnu, dmemory, d.gain,

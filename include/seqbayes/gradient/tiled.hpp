@@ -45,8 +45,9 @@ class TiledVjp : TiledScan<L, false> {
       : Base(layer, state, x, workspace),
         cotangent_(cotangent),
         gradient_(gradient),
-        gains_vjp_(layer, gradient) {}
+        gains_vjp_(layer, gradient, doptions_) {}
 
+  /// Tiles of 1 to max(1, T) tokens.
   void run(Index tile) {
     const Index length = x_.length();
     innovation_variance_.resize(length);
@@ -66,6 +67,7 @@ class TiledVjp : TiledScan<L, false> {
     }
     gradient_.initial_state =
         StepVjp<L>::final_state(layer_, dstate_);  // symmetric to the last bit
+    store(doptions_, gradient_);
   }
 
  private:
@@ -126,7 +128,6 @@ class TiledVjp : TiledScan<L, false> {
     Vector<Scalar, Dk> along = Vector<Scalar, Dk>::Zero(dk_);  // rowsum(S * dS)
     if constexpr (!none) along = state_.mean.cwiseProduct(dstate_.mean).rowwise().sum();
     memory_vjp(before);
-    evidence_by_variance(first, count);
     gradient_.key.middleRows(first, count).setZero();
     gradient_.value.middleRows(first, count).setZero();
     collect(first, count, along);
@@ -137,7 +138,7 @@ class TiledVjp : TiledScan<L, false> {
         gains_.data(),
         innovation_variance_.data() + first,
         back_.dgain.data(),
-        dinnovation_variance_.data(),
+        back_.dlog_variance.data(),
         cotangent_.variance.empty() ? nullptr : cotangent_.variance.data() + first,
         resolved_.back()};
     gains_vjp_.run(of_gains, Base::covariance_decays(first), before.covariance, state_.covariance,
@@ -183,14 +184,7 @@ class TiledVjp : TiledScan<L, false> {
       }
       if (!cotangent_.mean.empty()) back_.dmean[at] = cotangent_.mean.row(first + i).data();
     }
-    std::fill_n(back_.evidence.reserve(padded_), padded_, Scalar(0));
-    if constexpr (L::has_variance) {
-      for (Index i = 0; i < count; ++i) {
-        const Scalar s = innovation_variance_[first + i];
-        if (s > Scalar(0)) back_.evidence.data()[i] = -cotangent_.log_evidence / s;
-      }
-    }
-    back_.dnu.reserve(padded_ * dv_);
+    evidence_vjp(first, count);
     back_.dquery.reserve(padded_ * dk_);
     back_.derase.reserve(padded_ * dk_);
     back_.dgain.reserve(padded_ * dk_);
@@ -233,16 +227,19 @@ class TiledVjp : TiledScan<L, false> {
     }
   }
 
-  /// Derivatives by s_t that the evidence has.
-  void evidence_by_variance(Index first, Index count) {
+  /// Derivatives of the evidence by nu_t and ln s_t.
+  [[gnu::flatten]] void evidence_vjp(Index first, Index count) {
+    std::fill_n(back_.dnu.reserve(padded_ * dv_), padded_ * dv_, Scalar(0));
+    std::fill_n(back_.dlog_variance.reserve(count), count, Scalar(0));
+    const Scalar evidence = cotangent_.log_evidence;
+    if (!L::has_variance || evidence == Scalar(0)) return;
     const Scalar width = Scalar(static_cast<double>(dv_));
-    Scalar* ds = dinnovation_variance_.reserve(count);
     for (Index i = 0; i < count; ++i) {
-      const Scalar evidence = back_.evidence.data()[i];  // -d log_evidence / s
-      ds[i] = Scalar(0);
-      if (evidence == Scalar(0)) continue;
-      const Scalar norm2 = ConstValues(back_.nu.data() + i * dv_, dv_).squaredNorm();
-      ds[i] = evidence * Scalar(0.5) * (width - norm2 / innovation_variance_[first + i]);
+      const Scalar s = innovation_variance_[first + i];
+      if (!(s > Scalar(0))) continue;
+      const ConstValues nu(back_.nu.data() + i * dv_, dv_);
+      Eigen::Map<Vector<Scalar, Dv>>(back_.dnu.data() + i * dv_, dv_) = nu * -evidence / s;
+      back_.dlog_variance.data()[i] = -evidence * (width - nu.squaredNorm() / s) / Scalar(2);
     }
   }
 
@@ -251,11 +248,11 @@ class TiledVjp : TiledScan<L, false> {
   State dstate_{};
   Matrix<Scalar> dmemory_transposed_, transposed_;
   Vector<Scalar> innovation_variance_;
-  Buffer<Scalar> dinnovation_variance_;
   BackwardTile<Scalar> back_;
   std::vector<Scalar> gains_;
   std::vector<bool> resolved_;  ///< Whether all tokens of each tile were.
   Buffer<Scalar> own_erase_;
+  LayerOptionSums<Scalar> doptions_;
   TiledGainsVjp<L> gains_vjp_;
 };
 

@@ -22,8 +22,8 @@ class TiledGainsVjp {
   using Inputs = GainsVjpInputs<Scalar>;
 
  public:
-  TiledGainsVjp(const L& layer, Gradient<L>& gradient)
-      : layer_(layer), gradient_(gradient), dk_(layer.key_dim()) {}
+  TiledGainsVjp(const L& layer, Gradient<L>& gradient, LayerOptionSums<Scalar>& doptions)
+      : layer_(layer), gradient_(gradient), doptions_(doptions), dk_(layer.key_dim()) {}
 
   /// `dcovariance` is by the covariance `after` the tile and becomes that by the one `before`.
   template <class DecayOf>
@@ -65,13 +65,13 @@ class TiledGainsVjp {
     const auto covariance = covariances(in, decay_of, before);
     Keys decay(dk_);
     GainCotangent<Scalar, Dk> d;
-    d.doptions = &gradient_;
+    d.doptions = &doptions_;
     for (Index i = in.count; i-- > 0;) {
       const Index t = in.first + i;
       const Token<Scalar> token = in.x.token(t);
       TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient_, t);
       d.gain = Eigen::Map<const Keys>(in.dgain + i * dk_, dk_);
-      d.innovation_variance = in.dinnovation_variance[i];
+      d.log_innovation_variance = in.dlog_innovation_variance[i];
       if (in.dvariance) d.variance = in.dvariance[i];
       if constexpr (Policy::propagates) decay_of(t, decay.data());
       step(token, decay, covariance[static_cast<std::size_t>(i)], d, dcovariance, grad);
@@ -119,6 +119,7 @@ class TiledGainsVjp {
 
   const L& layer_;
   Gradient<L>& gradient_;
+  LayerOptionSums<Scalar>& doptions_;
   Index dk_;
   FullVjpTile<Scalar> tile_;
 };

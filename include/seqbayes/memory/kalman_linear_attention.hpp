@@ -33,6 +33,12 @@ class KalmanLinearAttention {
     Entries precision;    ///< 1 / variance, Dv x Dk.
     Entries information;  ///< precision times mean, Dv x Dk.
 
+    /// Calls f(name, part) for each matrix.
+    template <class F>
+    void for_each_part(const F& f) const {
+      f("precision", precision);
+      f("information", information);
+    }
     friend bool operator==(const State& a, const State& b) {
       return detail::equal(a.precision, b.precision) && detail::equal(a.information, b.information);
     }

@@ -56,6 +56,12 @@ class MesaNet {
     detail::StateMatrix<Scalar, Dk, Dk> key_moment;    ///< K, Dk x Dk.
     detail::StateMatrix<Scalar, Dk, Dv> value_moment;  ///< S, Dk x Dv.
 
+    /// Calls f(name, part) for each matrix.
+    template <class F>
+    void for_each_part(const F& f) const {
+      f("key_moment", key_moment);
+      f("value_moment", value_moment);
+    }
     friend bool operator==(const State& a, const State& b) {
       return detail::equal(a.key_moment, b.key_moment) &&
              detail::equal(a.value_moment, b.value_moment);

@@ -63,6 +63,12 @@ struct LayerState {
   detail::StateMatrix<Scalar, Dk, Dv> mean;       ///< S, Dk x Dv: S' k answers the key k.
   [[no_unique_address]] Covariance covariance{};  ///< What is kept of P (Dk x Dk), see the policy.
 
+  /// Calls f(name, part) for each matrix or scalar.
+  template <class F>
+  void for_each_part(const F& f) const {
+    f("mean", mean);
+    detail::for_each_part<Scalar>("covariance", covariance, f);
+  }
   friend bool operator==(const LayerState& a, const LayerState& b) {
     return detail::equal(a.mean, b.mean) && detail::equal(a.covariance, b.covariance);
   }
@@ -127,7 +133,7 @@ class Layer {
       StepOutput<Scalar, Dv> out;
       const auto [s, norm2] = write(state, token, out.mean);
       out.variance = Policy::template variance<Dk>(options_, token, state.covariance);
-      out.log_evidence = detail::log_density<Scalar>(norm2, s, value_dim());
+      out.log_evidence = detail::log_density<Policy>(options_, token, norm2, s, value_dim());
       return out;
     } else {
       return step_mean(state, token);

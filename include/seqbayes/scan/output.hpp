@@ -5,7 +5,7 @@
 #include <cmath>
 #include <numbers>
 
-#include <seqbayes/sequence/view.hpp>
+#include <seqbayes/sequence/sequence.hpp>
 
 namespace seqbayes {
 
@@ -50,14 +50,27 @@ Scalar log_two_pi() {
   }
 }
 
-/// log N(nu; 0, s I_n) from |nu|^2. s = 0 stands for a token that observes nothing and adds
-/// nothing.
-template <class Scalar>
-Scalar log_density(const Scalar& norm2, const Scalar& s, Index n) {
+/// ln s_t of a policy, from the s_t > 0 that its gain pass returned.
+template <class Policy, class Scalar, class Options>
+Scalar log_innovation_variance(const Options& options, const Token<Scalar>& token,
+                               const Scalar& s) {
   using std::log;
+  if constexpr (requires { Policy::log_innovation_variance(options, token, s); }) {
+    return Policy::log_innovation_variance(options, token, s);
+  } else {
+    return log(s);
+  }
+}
+
+/// log N(nu; 0, s I_n) of a token, from |nu|^2. s = 0 stands for a token that observes nothing and
+/// adds nothing.
+template <class Policy, class Scalar, class Options>
+Scalar log_density(const Options& options, const Token<Scalar>& token, const Scalar& norm2,
+                   const Scalar& s, Index n) {
   if (!(s > Scalar(0))) return Scalar(0);
   const Scalar width = Scalar(static_cast<double>(n));
-  return Scalar(-0.5) * (norm2 / s + width * (log(s) + log_two_pi<Scalar>()));
+  const Scalar log_s = log_innovation_variance<Policy>(options, token, s);
+  return Scalar(-0.5) * (norm2 / s + width * (log_s + log_two_pi<Scalar>()));
 }
 
 }  // namespace detail

@@ -2,6 +2,7 @@
 /// Runs a layer over a sequence.
 #pragma once
 
+#include <algorithm>
 #include <stdexcept>
 
 #include <seqbayes/scan/concept.hpp>
@@ -30,6 +31,11 @@ class Execution {
 
   /// Tokens at a time; 0 leaves it to the library.
   [[nodiscard]] constexpr Index chunk() const { return chunk_; }
+  /// Tokens at a time for a sequence of `length` tokens: at most as many (at least 1), so that
+  /// arithmetic with it doesn't overflow, and `otherwise` where it is left to the library.
+  [[nodiscard]] constexpr Index chunk_of(Index length, Index otherwise) const {
+    return std::clamp<Index>(chunk_ == 0 ? otherwise : chunk_, 1, std::max<Index>(1, length));
+  }
 
  private:
   constexpr explicit Execution(Index chunk) : chunk_(chunk) {}
@@ -45,6 +51,24 @@ void check_call(const Layer& layer, const typename Layer::State& state,
   check_inputs(layer, x);
 }
 
+/// Refuses a result whose memory is an input's.
+template <class L>
+void check_output(const L& layer, const Sequence<typename L::Scalar>& x,
+                  const Matrix<typename L::Scalar>& mean) {
+  check_apart(layer, x, "out.mean", mean.data(), mean.size());
+}
+template <class L>
+void check_output(const L& layer, const Sequence<typename L::Scalar>& x,
+                  const MeanOutput<typename L::Scalar>& out) {
+  check_output(layer, x, out.mean);
+}
+template <class L>
+void check_output(const L& layer, const Sequence<typename L::Scalar>& x,
+                  const Output<typename L::Scalar>& out) {
+  check_output(layer, x, out.mean);
+  check_apart(layer, x, "out.variance", out.variance.data(), out.variance.size());
+}
+
 /// Runs checked input. Tiles where the layer can, unless it is asked to run token by token.
 template <bool probabilistic, class L>
 void run(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
@@ -54,7 +78,7 @@ void run(const L& layer, typename L::State& state, const Sequence<typename L::Sc
   if constexpr (TiledLayer<L>) {
     if (how.chunk() != 1) {
       TiledScan<L, probabilistic>(layer, state, x, workspace)
-          .run(how.chunk() == 0 ? default_tile : how.chunk(), out);
+          .run(how.chunk_of(x.length(), default_tile), out);
       return;
     }
   }
@@ -98,9 +122,9 @@ void scan_checked(const L& layer, typename L::State& state, const Sequence<typen
                   Execution how) {
   out.mean.resize(x.length(), layer.value_dim());
   out.variance.resize(x.length());
-  out.log_evidence = typename L::Scalar(0);
-  run<true>(layer, state, x, how, workspace,
-            {out.mean.data(), out.variance.data(), &out.log_evidence});
+  CompensatedSum<typename L::Scalar> log_evidence;
+  run<true>(layer, state, x, how, workspace, {out.mean.data(), out.variance.data(), &log_evidence});
+  out.log_evidence = log_evidence.value();
 }
 
 }  // namespace detail
@@ -112,13 +136,14 @@ using OutputOf = std::conditional_t<ProbabilisticLayer<L>, Output<typename L::Sc
 
 /// Runs `layer` over `x` from `state`, which is advanced, into `out`, which keeps its memory if it
 /// is of the right size: with a workspace that is used again, repeated scans don't allocate, but
-/// for layers of dynamic widths that run token by token (see `Execution`). `out` may not share
-/// memory with `x`.
-/// @throws std::invalid_argument on bad input (see `check_inputs`); the state is then as it was.
+/// for layers of dynamic widths that run token by token (see `Execution`).
+/// @throws std::invalid_argument on bad input (see `check_inputs`), and if `out` shares memory with
+/// what the layer reads of `x`; the state is then as it was.
 template <SequenceLayer L>
 void scan(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
           OutputOf<L>& out, Workspace<typename L::Scalar>& workspace, Execution how = {}) {
   detail::check_call(layer, state, x);
+  detail::check_output(layer, x, out);
   detail::scan_checked(layer, state, x, out, workspace, how);
 }
 
@@ -128,6 +153,7 @@ void scan_mean(const L& layer, typename L::State& state, const Sequence<typename
                Matrix<typename L::Scalar>& mean, Workspace<typename L::Scalar>& workspace,
                Execution how = {}) {
   detail::check_call(layer, state, x);
+  detail::check_output(layer, x, mean);
   detail::scan_checked(layer, state, x, mean, workspace, how);
 }
 

@@ -15,6 +15,9 @@ namespace seqbayes {
 template <class Base, int Dk, int Dv, int Writes>
 class SeveralWrites {
   static_assert(Writes >= 1, "seqbayes: a token makes at least one write");
+  static_assert(std::is_same_v<typename Base::Decay, NoDecay> ||
+                    std::is_same_v<typename Base::Decay, ScalarDecay>,
+                "seqbayes: a token of several writes decays once, by NoDecay or ScalarDecay");
 
  public:
   using Scalar = typename Base::Scalar;

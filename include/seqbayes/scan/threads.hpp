@@ -132,6 +132,7 @@ class Workspaces {
 /// `Output` or `MeanOutput` (as the layer's `scan` yields), or matrices for the mean alone; they
 /// keep their memory if it is of the right size. Results are the same, bit by bit, for any
 /// executor. It is called twice: to check all items and to run them.
+/// An output may not share memory with any item's input; with its own item's it is refused.
 /// @throws std::invalid_argument on bad input, before any state is touched.
 template <class Executor, std::ranges::random_access_range Heads,
           std::ranges::random_access_range States, std::ranges::random_access_range Inputs,
@@ -148,7 +149,10 @@ void scan(const Executor& executor, const Heads& heads, States&& states, const I
   }
   detail::for_each_item(
       executor, heads, items,
-      [&](const auto& head, std::size_t i) { detail::check_call(head, states[i], inputs[i]); },
+      [&](const auto& head, std::size_t i) {
+        detail::check_call(head, states[i], inputs[i]);
+        detail::check_output(head, inputs[i], outputs[i]);
+      },
       [&](const auto& head, std::size_t i) {
         workspaces.lend([&](auto& workspace) {
           detail::scan_checked(head, states[i], inputs[i], outputs[i], workspace, how);

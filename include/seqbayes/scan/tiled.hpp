@@ -4,6 +4,7 @@
 
 #include <seqbayes/scan/layer.hpp>
 #include <seqbayes/scan/workspace.hpp>
+#include <seqbayes/sequence/compensated_sum.hpp>
 
 namespace seqbayes::detail {
 
@@ -25,7 +26,7 @@ template <class Scalar>
 struct Results {
   Scalar* mean = nullptr;
   Scalar* variance = nullptr;
-  Scalar* log_evidence = nullptr;
+  CompensatedSum<Scalar>* log_evidence = nullptr;
 };
 
 /// Covariance decay factors of token t: the covariance's own field, or the memory's decay.
@@ -285,7 +286,8 @@ class TiledScan {
     }
     if constexpr (probabilistic) {
       for (Index i = 0; i < count; ++i) {
-        *out.log_evidence += log_density<Scalar>(norm2[i], in_.innovation_variance.data()[i], dv_);
+        *out.log_evidence += log_density<Policy>(layer_.options(), x_.token(first + i), norm2[i],
+                                                 in_.innovation_variance.data()[i], dv_);
       }
     }
   }

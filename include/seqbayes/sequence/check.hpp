@@ -2,6 +2,7 @@
 /// Checks a sequence once, before a layer runs over it: shapes, missing fields, domains.
 #pragma once
 
+#include <functional>
 #include <limits>
 #include <sstream>
 #include <stdexcept>
@@ -118,6 +119,28 @@ void check_field(const char* name, Domain domain, const MatrixView<Scalar>& fiel
          << ": every entry must be " << describe(domain);
     fail(text.str());
   }
+}
+
+/// Whether `size` entries from `data` on overlap with what a view looks at.
+template <class Scalar>
+bool shares_memory(const Scalar* data, Index size, const MatrixView<Scalar>& view) {
+  if (size == 0 || view.empty()) return false;
+  const Scalar* end = view.row(view.rows() - 1).data() + view.cols();
+  const std::less<> before;  // of any two pointers
+  return before(view.data(), data + size) && before(data, end);
+}
+
+/// Refuses results in memory that the layer reads.
+template <class Layer, class Scalar>
+void check_apart(const Layer& layer, const Sequence<Scalar>& x, const char* result,
+                 const Scalar* data, Index size) {
+  const InputWidths inputs = layer.inputs();
+  for_each_field(
+      [&](const char* name, auto, const MatrixView<Scalar>& field, const InputWidth& input) {
+        if (input.width == 0 || !shares_memory(data, size, field)) return;
+        fail(std::string(result) + " shares memory with " + name);
+      },
+      x, inputs);
 }
 
 }  // namespace detail
