@@ -1,7 +1,8 @@
 // Bad input of scan_vjp is refused by name; batches.
 #include <support/catch.hpp>
 
-#include <laws/case.hpp>
+#include <laws/information.hpp>
+#include <laws/layers.hpp>
 
 namespace gradient {
 namespace {
@@ -67,6 +68,136 @@ TEST_CASE("bad input of scan_vjp is named") {
   p.log_evidence = 1;
   CHECK(complaint_of(plain, x, p) ==
         "seqbayes: cotangent.log_evidence is given, but this layer has no evidence");
+}
+
+const double& last_entry(const double& number) { return number; }
+template <class Derived>
+const double& last_entry(const Eigen::PlainObjectBase<Derived>& matrix) {
+  return matrix.data()[matrix.size() - 1];
+}
+
+TEMPLATE_TEST_CASE("a cotangent of a state that is not finite is refused, part by part", "", Filter,
+                   seqbayes::IsotropicKalmanDeltaNet<double>, seqbayes::BayesianLayer<double>,
+                   seqbayes::MesaNet<double>, seqbayes::KalmanLinearAttention<double>) {
+  const auto layer = make<TestType>(Setup<double>{3, 2});
+  const auto stream = draw_stream(layer.inputs(), 5, 7);
+  int parts = 0;
+  layer.initial_state().for_each_part([&](auto, const auto&) { ++parts; });
+  CHECK(parts >= 1);
+  for (int wrong = 0; wrong < parts; ++wrong) {
+    Cotangent<TestType> c;
+    c.state = layer.initial_state();
+    CHECK(complaint_of(layer, stream.view(), c) == "");
+    std::string name;
+    int part = 0;
+    c.state->for_each_part([&](const std::string& of, const auto& entries) {
+      if (part++ != wrong) return;
+      name = of;
+      const_cast<double&>(last_entry(entries)) = std::numeric_limits<double>::quiet_NaN();
+    });
+    CHECK(complaint_of(layer, stream.view(), c) ==
+          "seqbayes: cotangent.state: " + name + " must be finite");
+  }
+}
+
+/// A user's layer: its state is a vector, of which it refuses what it likes in its own words.
+struct Average {
+  using Scalar = double;
+  using State = seqbayes::Vector<double>;
+  [[nodiscard]] Index key_dim() const { return 2; }
+  [[nodiscard]] Index value_dim() const { return 2; }
+  [[nodiscard]] InputWidths inputs() const {
+    InputWidths inputs;
+    inputs.query = inputs.value = 2;
+    return inputs;
+  }
+  [[nodiscard]] State initial_state() const { return State::Zero(2); }
+  void check_state(const State& state) const {
+    if (state.size() != 2) throw std::invalid_argument("two entries, please");
+  }
+  seqbayes::StepMean<double, Eigen::Dynamic> step(State& state,
+                                                  const seqbayes::Token<double>& token) const {
+    state = state / 2 + token.value.vector();
+    return {state};
+  }
+};
+
+}  // namespace
+}  // namespace gradient
+
+template <>
+struct seqbayes::StepVjp<gradient::Average> {
+  using Output = StepCotangent<double, Eigen::Dynamic>;
+  static Vector<double> final_state(const gradient::Average& layer,
+                                    const std::optional<Vector<double>>& given) {
+    return given ? *given : layer.initial_state();
+  }
+  static void step(const gradient::Average&, const Vector<double>&, const Token<double>&,
+                   const Output& out, Vector<double>& dstate, detail::TokenGradient<double>& grad,
+                   LayerOptionSums<double>&) {
+    dstate += out.mean;
+    grad.value.add(dstate);
+    dstate /= 2;
+  }
+};
+
+namespace gradient {
+namespace {
+
+TEST_CASE("a user's layer: what it refuses of a state, and entries that are not finite") {
+  const Average layer;
+  const auto stream = draw_stream(layer.inputs(), 5, 7);
+  Cotangent<Average> c;
+  c.state = seqbayes::Vector<double>::Ones(2);
+  CHECK(complaint_of(layer, stream.view(), c) == "");
+  CHECK(seqbayes::scan_vjp(layer, layer.initial_state(), stream.view(), c).value(3, 0) == 0.5);
+  (*c.state)[1] = infinity;
+  CHECK(complaint_of(layer, stream.view(), c) == "seqbayes: cotangent.state: state must be finite");
+  c.state = seqbayes::Vector<double>::Ones(3);
+  CHECK(complaint_of(layer, stream.view(), c) == "seqbayes: cotangent.state: two entries, please");
+}
+
+TEST_CASE("a gradient in the memory of its input or cotangent is refused") {
+  const Filter layer({.key_dim = 3, .value_dim = 2});
+  const auto stream = draw_stream(layer.inputs(), 5, 7);
+  const Matrix<double> mean = Matrix<double>::Ones(5, 2);
+  Cotangent<Filter> c;
+  c.mean = mean;
+  seqbayes::Gradient<Filter> gradient;
+  const auto start = layer.initial_state();
+  seqbayes::scan_vjp(layer, start, stream.view(), c, gradient);
+  auto x = stream.view();
+  x.key = gradient.query;
+  CHECK_THROWS_WITH(seqbayes::scan_vjp(layer, start, x, c, gradient),
+                    "seqbayes: gradient.query shares memory with key");
+  c.mean = gradient.value;
+  CHECK_THROWS_WITH(seqbayes::scan_vjp(layer, start, stream.view(), c, gradient),
+                    "seqbayes: gradient.value shares memory with the cotangent");
+}
+
+TEST_CASE("chunks of any size, up to the largest number") {
+  using Product = seqbayes::GatedDeltaProduct<double, 2>;
+  const auto check = []<class L>(const L& layer) {
+    const auto stream = draw_stream(layer.inputs(), 7, 7);
+    const Matrix<double> mean = Matrix<double>::Ones(7, 2);
+    Cotangent<L> c;
+    c.mean = mean;
+    const auto gradient = [&](Index chunk) {
+      return seqbayes::scan_vjp(layer, some_state(layer), stream.view(), c,
+                                Execution::chunked(chunk));
+    };
+    const auto want = gradient(7);
+    for (const Index chunk : {Index(8), Index(1) << 62, std::numeric_limits<Index>::max()}) {
+      CHECK(gradient(chunk).key == want.key);
+      CHECK(gradient(chunk).initial_state == want.initial_state);
+      auto state = some_state(layer), other = state;
+      CHECK(seqbayes::scan_mean(layer, state, stream.view(), Execution::chunked(chunk)) ==
+            seqbayes::scan_mean(layer, other, stream.view(), Execution::chunked(7)));
+    }
+  };
+  check(Filter({.key_dim = 3, .value_dim = 2}));
+  check(Product({.key_dim = 3, .value_dim = 2}));
+  check(make<seqbayes::MesaNet<double>>(Setup<double>{3, 2}));
 }
 
 TEST_CASE("a gradient's memory is used again, and nothing of what it held") {

@@ -162,6 +162,29 @@ TEMPLATE_LIST_TEST_CASE("information layers: the gradient of a run is that of it
   }
 }
 
+TEST_CASE("MesaNet: derivatives through what is not resolved are NaN, all others are right") {
+  using L = seqbayes::MesaNet<double, 3, 2>;
+  const L layer({.ridge = Eigen::Vector3d::Constant(0x1p-50)});
+  auto stream = draw_stream(layer.inputs(), 7, 109);
+  // Up to token 2 keys leave a direction out.
+  auto loss = draw_loss(layer, 7);
+  const auto gradient = [&] {
+    CotangentOwner<double, L> cotangent;
+    look_at(cotangent, loss);
+    return seqbayes::scan_vjp(layer, layer.initial_state(), stream.view(), cotangent.view);
+  };
+  CHECK(gradient().key.array().isNaN().any());
+  CHECK(gradient().options.ridge.array().isNaN().all());
+  loss.mean.topRows(3).setZero();
+  const auto got = parts(gradient());
+  using Dual = Rebind<L, Jet>;
+  const auto want =
+      forward_mode<L>(Dual::Options{.ridge = Dual::Options{}.ridge.Constant(3, Jet(0x1p-50))},
+                      layer.initial_state(), stream, loss);
+  // Ill-conditioned tokens are left out; the others' sums have a condition of some 1e3.
+  check_parts(got, want, 1e-11);
+}
+
 TEST_CASE("MesaNet: a key moment's derivative is symmetric, its cotangent taken so") {
   using L = seqbayes::MesaNet<double, 3, 2>;
   Run<L> run;

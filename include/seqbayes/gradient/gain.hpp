@@ -78,7 +78,8 @@ struct GainVjp<ResetCovariance> {
     Scalar dbeta = k.dot(d.gain) - dv * along * along * rest;
     Scalar dprior = d.variance * (q.squaredNorm() - read * along * rest);
     Scalar dlog_norm2(0);
-    if (const Scalar& dlog_s = d.log_innovation_variance; dlog_s != Scalar(0)) {
+    if (beta > Scalar(0) && options.prior_variance > Scalar(0)) {
+      const Scalar& dlog_s = d.log_innovation_variance;
       dprior += dlog_s / options.prior_variance;
       if (clamped) {
         dlog_norm2 += dlog_s;

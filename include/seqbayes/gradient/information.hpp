@@ -41,7 +41,8 @@ struct OptionGradient<KalmanLinearAttention<Scalar, Dk, Dv>> {
 };
 
 /// o = S' u with (K + Diag(ridge)) u = q: the derivative by q is w with (K + Diag(ridge)) w = S do,
-/// from the same factorisation, and that by K is -w u', of which the symmetric part counts.
+/// from the same factorisation, and that by K is -w u', of which the symmetric part counts. Where
+/// the scalar doesn't resolve u, they are NaN, unless do is 0.
 template <class Scalar, int Dk, int Dv>
 struct StepVjp<MesaNet<Scalar, Dk, Dv>> {
   using L = MesaNet<Scalar, Dk, Dv>;
@@ -62,22 +63,23 @@ struct StepVjp<MesaNet<Scalar, Dk, Dv>> {
     using Keys = Vector<Scalar, Dk>;
     State after = before;
     layer.advance(after, token);
-    const auto precision = layer.precision(after);
-    const Keys u = detail::solve<Scalar, Dk>(precision, token.query.template vector<Dk>());
-    const Keys du = detail::sized<Dk, Dv>(after.value_moment).lazyProduct(out.mean);
-    const Keys w = detail::solve<Scalar, Dk>(precision, du);
     auto dkeys = detail::sized<Dk, Dk>(dstate.key_moment);
     auto dvalues = detail::sized<Dk, Dv>(dstate.value_moment);
-    for (Index i = 0; i < u.size(); ++i) {
-      for (Index j = 0; j <= i; ++j) {
-        dkeys(i, j) -= (w[i] * u[j] + u[i] * w[j]) * Scalar(0.5);
-        dkeys(j, i) = dkeys(i, j);
+    // An output without effect need not be resolved (an autodiff scalar's 0 may have one).
+    if (!std::is_floating_point_v<Scalar> || !out.mean.isZero(Scalar(0))) {
+      const auto precision = layer.precision(after);
+      const Keys u = precision.solve(token.query.template vector<Dk>());
+      const Keys w =
+          precision.solve(detail::sized<Dk, Dv>(after.value_moment).lazyProduct(out.mean));
+      for (Index i = 0; i < u.size(); ++i) {
+        for (Index j = 0; j <= i; ++j) {
+          dkeys(i, j) -= (w[i] * u[j] + u[i] * w[j]) * Scalar(0.5);
+          dkeys(j, i) = dkeys(i, j);
+        }
+        add_compensated(doptions.ridge[i], doptions.ridge_rest[i], Scalar(-w[i] * u[i]));
       }
-    }
-    dvalues += u.lazyProduct(out.mean.transpose());
-    grad.query.add(w);
-    for (Index i = 0; i < u.size(); ++i) {
-      add_compensated(doptions.ridge[i], doptions.ridge_rest[i], Scalar(-w[i] * u[i]));
+      dvalues += u.lazyProduct(out.mean.transpose());
+      grad.query.add(w);
     }
 
     const auto k = token.key.template vector<Dk>();
