@@ -35,7 +35,12 @@ Setup<double> some_setup() {
 template <class L>
 auto gradient_of(const Stream<double>& stream, Execution how) {
   using Scalar = typename L::Scalar;
-  const L layer = make<L>(some_setup<L>());
+  auto options = make<L>(some_setup<L>()).options();
+  if constexpr (requires { options.process_noise; }) {  // what is forgotten settles
+    options.decay.setConstant(Scalar(0.5));
+    options.process_noise.setConstant(Scalar(0.25));
+  }
+  const L layer(options);
   const auto x = stream.as<Scalar>();
   const Matrix<Scalar> mean = Matrix<Scalar>::Constant(length, 2, Scalar(0.75));
   Cotangent<L> cotangent;
@@ -70,14 +75,16 @@ TEMPLATE_LIST_TEST_CASE("float: derivatives by constants keep their digits over 
   using Wide = Rebind<TestType, double>;
   const auto stream = constant_stream(make<TestType>(some_setup<TestType>()).inputs());
   const auto want = by_constants<Wide>(stream, Execution::sequential());
-  CHECK(*std::max_element(want.begin(), want.end(),
-                          [](double a, double b) { return std::abs(a) < std::abs(b); }) != 0);
+  double largest = 0;
+  for (const double x : want) largest = std::max(largest, std::abs(x));
+  CHECK(largest > 1000);
   for (const Execution how : {Execution(), Execution::sequential()}) {
     const auto got = by_constants<TestType>(stream, how);
     REQUIRE(got.size() == want.size());
     for (std::size_t i = 0; i < want.size(); ++i) {
-      // Each term has some ten roundings of 6e-8, and the same ones at every token.
-      CHECK(got[i] == Approx(want[i]).epsilon(4e-6).margin(0));
+      // Each term has some ten roundings of 6e-8, twenty times as much by solves and by decays
+      // that remember ten tokens, and the same ones at every token.
+      CHECK(std::abs(got[i] - want[i]) <= 2e-5 * largest);
     }
   }
 }

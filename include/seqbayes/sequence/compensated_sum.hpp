@@ -4,19 +4,27 @@
 
 namespace seqbayes {
 
-/// Adds x to `sum`; `rest` is what rounding has kept from it so far, and is taken up by the next
-/// addition (Kahan 1965, with Knuth's error of a sum, which is exact whichever term is larger). The
-/// error of a sum of T terms is two rounding units of sum |x_t|, whatever T, up to terms of T
-/// units^2. Only additions: derivatives of an autodiff scalar are summed in the same way. Needs
-/// IEEE arithmetic, so no -ffast-math.
+/// Rounds a + b to `sum` and returns what that leaves out, exactly (Knuth 1969). Only additions, so
+/// that derivatives of an autodiff scalar are treated as its value is. Needs IEEE arithmetic: no
+/// -ffast-math.
+template <class Scalar>
+Scalar add_with_error(const Scalar& a, const Scalar& b, Scalar& sum) {
+  sum = a + b;
+  const Scalar added = sum - a;
+  return Scalar(a - Scalar(sum - added)) + Scalar(b - added);
+}
+
+/// Adds x to the number `sum` + `rest` of twice the digits, of which `sum` is the first half
+/// (Joldes, Muller and Popescu 2017, "DWPlusFP"). So a sum of T terms is rounded once, up to T
+/// units^2 of sum |x_t|.
 template <class Scalar>
 void add_compensated(Scalar& sum, Scalar& rest, const Scalar& x) {
-  const Scalar term = x + rest;
-  const Scalar total = sum + term;
-  const Scalar added = total - sum;
-  rest = Scalar(sum - Scalar(total - added)) + Scalar(term - added);
-  if (!(Scalar(rest - rest) == Scalar(0))) rest = Scalar(0);  // the sum is infinite
-  sum = total;
+  Scalar total;
+  const Scalar error = add_with_error(sum, x, total) + rest;
+  rest = add_with_error(total, error, sum);
+  if (Scalar(rest - rest) == Scalar(0)) return;
+  sum = total;  // infinite
+  rest = Scalar(0);
 }
 
 /// A sum over tokens, of any scalar.
