@@ -7,7 +7,6 @@
 namespace laws {
 namespace {
 
-using Catch::Matchers::Contains;
 using seqbayes::Domain;
 using seqbayes::InputWidth;
 
@@ -144,10 +143,10 @@ TEST_CASE("A missing field is named") {
     if (input.may_be_empty) return;
     field.resize(0, 0);
     const std::string said = refusal();
-    CHECK_THAT(said, Contains("seqbayes: " + name + " is missing"));
+    CHECK_THAT(said, containing("seqbayes: " + name + " is missing"));
     // A missing query leaves the length open.
     const Index rows = name == "query" ? 0 : length;
-    CHECK_THAT(said, Contains(std::to_string(rows) + " x " + std::to_string(input.width)));
+    CHECK_THAT(said, containing(std::to_string(rows) + " x " + std::to_string(input.width)));
   });
 }
 
@@ -167,16 +166,16 @@ TEST_CASE("A wrong shape is named") {
       INFO(shape(other));
       field = other;
       const std::string said = refusal();
-      CHECK_THAT(said, Contains("seqbayes: " + name + " is " + shape(other)));
-      CHECK_THAT(said, Contains(std::to_string(length) + " x " + std::to_string(input.width)));
-      if (input.or_one) CHECK_THAT(said, Contains(std::to_string(length) + " x 1 or "));
+      CHECK_THAT(said, containing("seqbayes: " + name + " is " + shape(other)));
+      CHECK_THAT(said, containing(std::to_string(length) + " x " + std::to_string(input.width)));
+      if (input.or_one) CHECK_THAT(said, containing(std::to_string(length) + " x 1 or "));
     }
   });
   for (const Subject& layer : subjects()) {  // a query of another length makes the next field wrong
     INFO(layer.name);
     Stream<float> stream = full_stream(layer.inputs);
     stream.fields.query.conservativeResize(length - 1, stream.fields.query.cols());
-    CHECK_THAT(layer.refusal(stream), Contains("seqbayes: key is " + shape(stream.fields.key)));
+    CHECK_THAT(layer.refusal(stream), containing("seqbayes: key is " + shape(stream.fields.key)));
   }
 }
 
@@ -191,8 +190,8 @@ TEST_CASE("The first entry outside the domain is named") {
           field(row, column) = bad;
           field(length - 1, 0) = bad;
           const std::string said = refusal();
-          CHECK_THAT(said, Contains("seqbayes: " + name + " (" + shape(field) + ")"));
-          CHECK_THAT(said, Contains("row " + std::to_string(row) + ":"));
+          CHECK_THAT(said, containing("seqbayes: " + name + " (" + shape(field) + ")"));
+          CHECK_THAT(said, containing("row " + std::to_string(row) + ":"));
           field = good;
         }
       }
@@ -246,7 +245,7 @@ TEMPLATE_LIST_TEST_CASE("A state of another shape is refused", "", Layers) {
     const auto before = state;
     CHECK_THROWS_WITH(
         seqbayes::scan(layer, state, stream.view()),
-        Contains("seqbayes: state." + name + " is ") && Contains("expected " + expected));
+        containing("seqbayes: state." + name + " is ") && containing("expected " + expected));
     CHECK(state == before);
   }
 }
@@ -262,7 +261,7 @@ TEST_CASE("ssd_scan names the inputs of Mamba-2") {
     change(in);
     auto state = some_state(layer);
     const auto before = state;
-    CHECK_THROWS_WITH(seqbayes::ssd_scan(layer, state, in), Contains(text));
+    CHECK_THROWS_WITH(seqbayes::ssd_scan(layer, state, in), containing(text));
     CHECK(state == before);
   };
   Matrix<float> bad_x = x, bad_dt = dt;

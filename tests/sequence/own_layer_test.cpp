@@ -134,7 +134,7 @@ TEST_CASE("A user's layer has its inputs checked") {
   auto x = sequence();
   x.write_strength = {};
   CHECK_THROWS_WITH(seqbayes::scan(layer, state, x),
-                    Catch::Matchers::Contains("seqbayes: write_strength is missing"));
+                    containing("seqbayes: write_strength is missing"));
   CHECK(state == layer.initial_state());
 }
 

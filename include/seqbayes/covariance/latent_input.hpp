@@ -26,6 +26,17 @@ struct UntrackedInput : detail::WithoutState {
   }
 };
 
+namespace detail {
+
+/// Var(u | v) = tau r / (tau + r), also where that sum or product has no number; tau may be
+/// infinite.
+template <class Scalar>
+Scalar input_variance_given_value(const Scalar& tau, const Scalar& r) {
+  return tau < r ? Scalar(tau / (Scalar(1) + tau / r)) : Scalar(r / (Scalar(1) + r / tau));
+}
+
+}  // namespace detail
+
 /// P = D P D + rho k k' with rho = Var(u | v) = tau r / (tau + r): it only grows with writes. The
 /// evidence of a value is N(0, tau + r) wherever the memory stands, and improper (minus infinity)
 /// under a flat prior, tau = infinity.
@@ -58,7 +69,7 @@ struct AccumulatedCovariance {
                      Stored& stored, Gain& gain) {
     using std::sqrt;
     const Scalar r = token.observation_noise[0];
-    const Scalar rho = r / (Scalar(1) + r / options.input_variance);
+    const Scalar rho = detail::input_variance_given_value(options.input_variance, r);
     auto p = detail::sized<Dk, Dk>(stored);
     gain = token.key.template vector<Dk>() * Scalar(sqrt(rho));
     detail::decay_and_add_outer(p, decay, gain, Scalar(1));

@@ -93,14 +93,14 @@ struct GainVjp<AccumulatedCovariance> {
 
     dp += q.lazyProduct(q.transpose()) * d.variance;
     const Keys dpk = dp.lazyProduct(k);
-    const Scalar rho = r * keep;
+    const Scalar rho = detail::input_variance_given_value(options.input_variance, r);
     const Keys pq = decayed.lazyProduct(q) + k * Scalar(rho * k.dot(q));
     grad.query.add(pq * Scalar(Scalar(2) * d.variance));
     grad.key.add(dpk * Scalar(Scalar(2) * rho));
     const Scalar ds = d.log_innovation_variance / (options.input_variance + r);
-    grad.observation_noise.add_one(k.dot(dpk) * keep * keep + ds);
+    grad.observation_noise.add_one(Scalar(k.dot(dpk) * keep) * keep + ds);
     const Scalar lost = rho / options.input_variance;  // r / (tau + r)
-    d.doptions->input_variance += k.dot(dpk) * lost * lost + ds;
+    d.doptions->input_variance += Scalar(k.dot(dpk) * lost) * lost + ds;
     Empty none;
     GainVjp<UntrackedInput>::step<Dk>(options, token, decay, Empty(), d, none, grad);
     detail::predict_vjp(decayed, decay, dp, d);

@@ -55,6 +55,7 @@ struct TileInputs {
   Buffer<Scalar> covariance_decay;          ///< Dk for one token.
   Buffer<Scalar> own_erase, own_query, own_value, own_output, zeros;
   Buffer<Scalar> innovation_variance, innovation_norm2;
+  Buffer<Scalar> saved;  ///< A part of the state as it was before the tile.
 };
 
 /// Below this a scalar decay is applied to the block: its inverse scales innovations, harmlessly.

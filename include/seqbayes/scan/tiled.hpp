@@ -2,6 +2,7 @@
 /// The fast execution form: tile by tile of tokens, first the gain pass, then the memory pass.
 #pragma once
 
+#include <seqbayes/scan/covariance_decay.hpp>
 #include <seqbayes/scan/layer.hpp>
 #include <seqbayes/scan/workspace.hpp>
 #include <seqbayes/sequence/compensated_sum.hpp>
@@ -29,53 +30,18 @@ struct Results {
   CompensatedSum<Scalar>* log_evidence = nullptr;
 };
 
-/// Covariance decay factors of token t: the covariance's own field, or the memory's decay.
-template <class L, bool uniform_memory>
-struct CovarianceDecay {
-  using Scalar = typename L::Scalar;
-  static constexpr int Dk = L::key_width;
-
-  const Sequence<Scalar>& x;
-  Index key_dim;
-  const Scalar* memory_decay;  ///< Of token `first` on; null: none.
-  Index first;
-
-  /// Whether all channels have the same factor at every token.
-  [[nodiscard]] bool is_uniform() const {
-    return x.covariance_log_decay.cols() == 1 || (x.covariance_log_decay.empty() && uniform_memory);
-  }
-
-  /// That factor.
-  Scalar uniform(Index t) const {
-    if (!x.covariance_log_decay.empty()) return std::exp(x.covariance_log_decay.row(t)[0]);
-    if constexpr (uniform_memory) return memory_decay ? memory_decay[t - first] : Scalar(1);
-    return Scalar(1);
-  }
-
-  void operator()(Index t, Scalar* row) const {
-    Eigen::Map<Vector<Scalar, Dk>> factors(row, key_dim);
-    if (x.covariance_log_decay.cols() > 1 || (!x.covariance_log_decay.empty() && key_dim == 1)) {
-      exponential(factors, x.covariance_log_decay.row(t));
-    } else if (x.covariance_log_decay.empty() && !uniform_memory) {
-      factors = Eigen::Map<const Vector<Scalar, Dk>>(memory_decay + (t - first) * key_dim, key_dim);
-    } else {
-      factors.setConstant(uniform(t));
-    }
-  }
-};
-
-/// Whether a covariance grows so fast that a group, which starts from the covariance before it,
-/// would lose digits that single tokens keep: by more than e^(2 G / 4), at most e^2,
-/// in a group.
+/// Whether all of `count` numbers are finite.
 template <class Scalar>
-bool grows(const MatrixView<Scalar>& log_decay) {
-  for (Index i = 0; i < log_decay.rows(); ++i) {
-    if (log_decay.row(i).vector().maxCoeff() > Scalar(0.25)) return true;
-  }
-  return false;
+bool all_finite(const Scalar* data, Index count) {
+  return all_in_domain(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(data, count),
+                       Domain::finite);
 }
 
 /// One layer over one sequence.
+///
+/// A decay that is the same for all channels is kept as a factor of the state, by which all that is
+/// written is divided. Numbers near the largest may overflow by that; such a tile is run again,
+/// token by token.
 template <TiledLayer L, bool probabilistic>
 class TiledScan {
  protected:
@@ -216,11 +182,11 @@ class TiledScan {
     const auto decay = covariance_decays(first);
     if constexpr (std::is_same_v<Policy, FullCovariance>) {
       if (!grows(x_.covariance_log_decay.rows(first, count))) {
-        if (decay.is_uniform()) {
-          return full_gains<true>(first, count, decay, out);
-        } else {
-          return full_gains<false>(first, count, decay, out);
-        }
+        if (!decay.is_uniform()) return full_gains<false>(first, count, decay, out);
+        const Scalar* before = saved(state_.covariance);
+        full_gains<true>(first, count, decay, out);
+        if (all_finite(state_.covariance.data(), state_.covariance.size())) return;
+        std::copy_n(before, state_.covariance.size(), state_.covariance.data());
       }
     }
     for (Index i = 0; i < count; ++i) gain_of_token(first, i, decay, out);
@@ -262,7 +228,46 @@ class TiledScan {
     }
   }
 
+  /// A copy of a part of the state.
+  template <class Stored>
+  const Scalar* saved(const Stored& part) {
+    Scalar* copy = in_.saved.reserve(part.size());
+    std::copy_n(part.data(), part.size(), copy);
+    return copy;
+  }
+
   void write_and_read(Index first, Index count, const Results<Scalar>& out) {
+    if constexpr (none || channel) {
+      in_tile(first, count, out);
+    } else {
+      const Scalar* before = saved(state_.mean);
+      in_tile(first, count, out);
+      if (!all_finite(state_.mean.data(), state_.mean.size()) ||
+          !all_finite(out.mean + first * dv_, count * dv_)) {
+        std::copy_n(before, state_.mean.size(), state_.mean.data());
+        by_token(first, count, out);
+      }
+    }
+    if constexpr (probabilistic) {
+      for (Index i = 0; i < count; ++i) {
+        *out.log_evidence += log_density<Policy>(layer_.options(), x_.token(first + i),
+                                                 in_.innovation_norm2.data()[i],
+                                                 in_.innovation_variance.data()[i], dv_);
+      }
+    }
+  }
+
+  void by_token(Index first, Index count, const Results<Scalar>& out) {
+    auto memory = sized<Dk, Dv>(state_.mean);
+    Vector<Scalar, Dv> mean(dv_);
+    for (Index i = 0; i < count; ++i) {
+      in_.innovation_norm2.data()[i] = detail::write_and_read<Model>(
+          memory, in_.decay.data()[i], row(in_.gain, i), x_.token(first + i), mean);
+      std::copy_n(mean.data(), dv_, out.mean + (first + i) * dv_);
+    }
+  }
+
+  void in_tile(Index first, Index count, const Results<Scalar>& out) {
     prepare_memory();
     Scalar* norm2 = probabilistic ? in_.innovation_norm2.data() : nullptr;
     if (norm2) std::fill_n(norm2, padded_, Scalar(0));
@@ -282,12 +287,6 @@ class TiledScan {
     if (padded_dv_ != dv_) {
       for (Index i = 0; i < count; ++i) {
         std::copy_n(in_.output[static_cast<std::size_t>(i)], dv_, out.mean + (first + i) * dv_);
-      }
-    }
-    if constexpr (probabilistic) {
-      for (Index i = 0; i < count; ++i) {
-        *out.log_evidence += log_density<Policy>(layer_.options(), x_.token(first + i), norm2[i],
-                                                 in_.innovation_variance.data()[i], dv_);
       }
     }
   }
