@@ -36,7 +36,7 @@ Run<Real> run_steps(const Layer& layer, typename Layer::State& state,
   constexpr bool is_filter = seqbayes::ProbabilisticLayer<Layer>;
   using Scalar = typename Layer::Scalar;
   Matrix<Scalar> mean(x.length(), layer.value_dim()), variance(is_filter ? x.length() : 0, 1);
-  Scalar evidence(0);
+  seqbayes::CompensatedSum<Scalar> evidence;
   for (Index t = 0; t < x.length(); ++t) {
     const auto y = layer.step(state, x.token(t));
     mean.row(t) = y.mean;
@@ -45,7 +45,7 @@ Run<Real> run_steps(const Layer& layer, typename Layer::State& state,
       evidence += y.log_evidence;
     }
   }
-  Run<Real> run{widen_matrix(mean), widen_matrix(variance), widen(evidence), {}, {}};
+  Run<Real> run{widen_matrix(mean), widen_matrix(variance), widen(evidence.value()), {}, {}};
   Case<Layer>::note_state(run, state);
   return run;
 }

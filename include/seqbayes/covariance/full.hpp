@@ -44,7 +44,6 @@ struct FullCovariance {
     const auto k = token.key.template vector<Dk>();
     auto p = detail::sized<Dk, Dk>(stored);
     Keys decay = given;
-    const bool rounds = detail::resolve_decay(decay);
     Keys variances = decay.cwiseAbs2().cwiseProduct(p.diagonal());
     detail::add_field<Dk>(variances, token.process_noise);
     Keys z(k.size());  // \hat P k
@@ -53,16 +52,20 @@ struct FullCovariance {
     z = z.cwiseProduct(decay);
     detail::add_scaled_field<Dk>(z, token.process_noise, k);
 
-    const auto [s, resolved] = detail::observe(z, k, variances, token.observation_noise[0]);
+    const auto [s, resolved, delicate] =
+        detail::observe(z, k, variances, token.observation_noise[0]);
     gain = z / s;
     if (resolved) {
       z /= Scalar(sqrt(s));
     } else {
       z.setZero();
     }
+    const bool rounds = delicate && detail::resolve_decay(decay);
+    variances = decay.cwiseAbs2().cwiseProduct(p.diagonal());
+    detail::add_field<Dk>(variances, token.process_noise);
     detail::decay_and_add_outer(p, decay, z, Scalar(-1));
     p.diagonal() = variances - z.cwiseAbs2();
-    p.diagonal().array() += detail::kept_back(z, variances);
+    if (delicate) p.diagonal().array() += detail::kept_back(z, variances);
     if (rounds) p.diagonal() += variances * detail::decay_rounding<Scalar>(k.size());
     return s;
   }

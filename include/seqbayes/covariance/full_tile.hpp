@@ -72,6 +72,7 @@ class FullGains {
           update(j).setZero();
         }
       }
+      if constexpr (!uniform) diagonal_.resolve(product_row(G - 1));
       const bool scaled = blocks_.decay(product(G - 1));
       if (scaled) diagonal_.round();
       load_updates();
@@ -119,7 +120,6 @@ class FullGains {
       } else {
         if (real) {
           decay_of(first + t + j, tile_.decays.data() + j * dk_);
-          resolve_decay(decay_row(j));
         } else {
           decay_row(j).setOnes();
         }
@@ -150,16 +150,16 @@ class FullGains {
       update(s) *= a;
       z -= update(s) * (update(s) * k).sum();
     }
-    const Scalar r = x.observation_noise.row(first + t + j)[0];
-    const auto [innovation, resolved] = observe(z, k, diagonal_.variances(), r);
-    innovation_variance[t + j] = innovation;
-    if (resolved) {
-      update(j) = z * (Scalar(1) / std::sqrt(innovation));
-      diagonal_.write(update(j), innovation, r);
+    const Observation<Scalar> seen =
+        observe(z, k, diagonal_.variances(), x.observation_noise.row(first + t + j)[0]);
+    innovation_variance[t + j] = seen.variance;
+    if (seen.resolved) {
+      update(j) = z * (Scalar(1) / std::sqrt(seen.variance));
     } else {
       update(j).setZero();
     }
-    z *= Scalar(1) / innovation;
+    diagonal_.keep_back(update(j), seen);
+    z *= Scalar(1) / seen.variance;
     if constexpr (variances) {
       const ConstRow q(x.query.row(first + t + j).data(), dk_);
       Scalar v = blocks_.scale() * (probe(G + j) * read(G + j)).sum() +
@@ -170,13 +170,14 @@ class FullGains {
       }
       variance[t + j] = v;
     }
-    return resolved;
+    return seen.resolved;
   }
 
   /// Brings the group's updates to the frame of the blocks.
   void load_updates() {
     const Scalar inverse = Scalar(1) / std::sqrt(blocks_.scale());
     for (int s = 0; s < G; ++s) {
+      diagonal_.write(update(s));
       if (blocks_.scale() != Scalar(1)) update(s) *= inverse;
       blocks_.lane(s) = -update(s);
     }

@@ -4,16 +4,19 @@
 ///
 /// Each write and each decay rounds the entries of P, by up to half a rounding unit of sqrt(P_ii
 /// P_jj). These errors stay in P. Where a direction is known by now, they may leave its variance
-/// negative, and a negative variance grows with every write that looks at it. Hence:
+/// negative, and a negative variance grows with every write that looks at it. The measure is
+/// a = k' \hat P k / k' Diag(\hat P) k: about 1 for a key like any other, small where P knows more
+/// along k than along its channels.
 ///
-/// 1. *Rounding only adds variance.* A write leaves in P_ii up to 2 epsilon P_ii of what it takes;
-///    a decay leaves (1 + sqrt(Dk) / 2) epsilon P_ii more. This outgrows the errors: those of
-///    writes are random; a decay may make the same ones at every token, a matrix of norm
-///    0.3 * 2 sqrt(Dk) units.
-/// 2. *What can't be resolved isn't claimed.* k' \hat P k is rounded by some epsilon times
-///    k' Diag(\hat P) k. Below 16 epsilon of that the memory is known along k to working precision:
-///    the token is then written as if \hat P were 16 epsilon Diag(\hat P), and P stays as it is.
-///    Observation noise below that counts as that much.
+/// 1. *Where a < 1/8, rounding only adds variance.* The write leaves in P_ii up to 2 epsilon P_ii
+/// of
+///    what it takes, a decay (1 + sqrt(Dk) / 2) epsilon P_ii more. This outgrows the errors: those
+///    of writes are random; a decay may make the same ones at every token, a matrix of norm
+///    0.3 * 2 sqrt(Dk) units. A decay that takes less than twice that counts as 1.
+/// 2. *What can't be resolved isn't claimed.* a has an error of some epsilon. Below 16 epsilon the
+///    memory is known along k to working precision: the token is then written as if \hat P were
+///    16 epsilon Diag(\hat P), and P stays as it is; so, too, where (\hat P k)_i^2 > s P_ii, which
+///    no covariance has. Observation noise below that counts as that much.
 ///
 /// All is relative to the variances P_ii, so the unit of a key's channel has no effect.
 #pragma once
@@ -47,37 +50,52 @@ template <class Scalar>
 struct Observation {
   Scalar variance;  ///< s.
   bool resolved;    ///< Whether the write changes P.
+  bool delicate;    ///< Whether rounding adds variance.
 };
+
+/// Of `along` = k' \hat P k, `uncorrelated` = k' Diag(\hat P) k and observation noise r.
+template <class Scalar>
+Observation<Scalar> observation(const Scalar& along, const Scalar& uncorrelated, const Scalar& r) {
+  const Scalar floor = least_resolved<Scalar>() * uncorrelated;
+  const Scalar noise = r < floor ? floor : r;
+  const bool resolved = along >= floor;
+  const Scalar s = noise + (resolved ? along : floor);
+  return {s, resolved, !(along * Scalar(8) >= uncorrelated) || s > Scalar(16) * noise};
+}
 
 /// Observes key `k` with noise variance `r`, where `z` holds \hat P k and `variances` the diagonal
 /// of \hat P. Leaves in `z` what counts as \hat P k: the gain is z / s. A token whose s is no
 /// normal number observes nothing.
 template <class Z, class K, class Variances, class Scalar>
 Observation<Scalar> observe(Z& z, const K& k, const Variances& variances, const Scalar& r) {
-  const Scalar floor =
-      least_resolved<Scalar>() * Scalar((variances.array() * k.array().square()).sum());
-  Scalar along = (k.array() * z.array()).sum();
-  const bool resolved = along >= floor;
-  if (!resolved) {
-    z.array() = variances.array() * k.array() * least_resolved<Scalar>();
-    along = floor;
-  }
-  const Scalar s = (r < floor ? floor : r) + along;
+  const Scalar uncorrelated = (variances.array() * k.array().square()).sum();
+  const Scalar along = (k.array() * z.array()).sum();
+  Observation<Scalar> seen = observation(along, uncorrelated, r);
   const Scalar most(Eigen::NumTraits<Scalar>::highest());
-  if (s >= Scalar(4) / most && s <= most) return {s, resolved};
-  z.setZero();
-  return {r, false};
+  if (!(seen.variance >= Scalar(4) / most && seen.variance <= most)) {
+    z.setZero();
+    return {r, false, false};
+  }
+  if (seen.delicate && seen.resolved) {
+    seen.resolved =
+        (variances.array() * seen.variance - z.array().square()).minCoeff() >= Scalar(0);
+  }
+  if (!seen.resolved) {
+    z.array() = variances.array() * k.array() * least_resolved<Scalar>();
+    seen = observation(Scalar(0), uncorrelated, r);
+  }
+  return seen;
 }
 
-/// What a write that takes c_i^2 from each variance leaves there.
+/// What a delicate write that takes c_i^2 from each variance leaves there.
 template <class C, class Variances>
 auto kept_back(const C& c, const Variances& variances) {
   using Scalar = typename C::Scalar;
   return c.array().square().min(variances.array() * write_rounding<Scalar>());
 }
 
-/// A decay that takes less than twice what its rounding adds counts as 1. Returns whether any other
-/// is left, so that P is rounded.
+/// A decay that takes less than twice what its rounding adds counts as 1 (of a delicate token).
+/// Returns whether any other is left, so that P is rounded.
 template <class Factors>
 bool resolve_decay(Factors&& decay) {
   using Scalar = typename std::remove_cvref_t<Factors>::Scalar;
@@ -101,8 +119,8 @@ struct DiagonalBuffers {
 };
 
 /// The diagonal of \hat P as the tokens of a tile go by: Delta, the part of it that isn't in the
-/// tile's matrix (process noise and what was kept back), and the variances, which don't count what
-/// writes have taken since they were last read off.
+/// tile's matrix (process noise and what was kept back), and the variances, up to a rounding of
+/// what they were when last read off.
 template <class Scalar, int Dk>
 class TileDiagonal {
  public:
@@ -134,37 +152,52 @@ class TileDiagonal {
       add(process_noise.template vector<Dk>().array());
     }
   }
-  /// P = \hat P - c c' of an observation of variance s = r + k' \hat P k.
+  /// What a write c of P = \hat P - c c' gives back.
   template <class C>
-  void write(const C& c, const Scalar& s, const Scalar& r) {
+  void keep_back(const C& c, const Observation<Scalar>& seen) {
+    if (!seen.delicate) return;
     delta_ += kept_back(c, variances_);
-    worn_ |= s > Scalar(16) * r;
+    delicate_ = true;
+  }
+  /// A write of the group that ends. Not before: within a group, all errors are those of the matrix
+  /// before it.
+  template <class C>
+  void write(const C& c) {
+    variances_ -= c.square();
+  }
+  /// The decays of a group, before the matrix takes them up.
+  template <class Factors>
+  void resolve(Factors&& decay) {
+    if (delicate_) resolve_decay(decay);
   }
   /// All entries of the matrix were rounded once more.
-  void round() { delta_ += variances_ * decay_rounding<Scalar>(delta_.size()); }
+  void round() {
+    if (delicate_) delta_ += variances_ * decay_rounding<Scalar>(delta_.size());
+  }
 
-  /// After a group: reads the variances off if a write has taken most of one. Has the matrix take
-  /// up Delta once that is more than all there is: with a large part of P beside it, P + Delta
-  /// would lose digits that a step keeps. `probes` have been read from `blocks`.
+  /// After a group: reads the variances off if little may be left of one but rounding. Has the
+  /// matrix take up Delta once that is far more than all there is: P + Delta would lose digits that
+  /// a step keeps. `probes` have been read from `blocks`.
   template <class Blocks>
   void settle(Blocks& blocks, Index probes) {
-    if (worn_ || outgrown()) {
+    const bool outgrown = least_left() < Scalar(0);
+    if (delicate_ || outgrown) {
       blocks.diagonal(variances_);
       variances_ += delta_;
     }
-    if (outgrown()) {
+    if (outgrown && least_left() < Scalar(0)) {
       blocks.add_diagonal(delta_, probes);
       delta_.setZero();
     }
-    worn_ = false;
+    delicate_ = false;
   }
 
  private:
   // A minimum, unlike any(), is vectorised.
-  [[nodiscard]] bool outgrown() const { return (variances_ - delta_).minCoeff() < Scalar(0); }
+  [[nodiscard]] Scalar least_left() const { return (variances_ * Scalar(8) - delta_).minCoeff(); }
 
   Row variances_, delta_;
-  bool worn_ = false;  ///< Whether variances_ may be far above what is left.
+  bool delicate_ = false;  ///< Whether any token of the group was.
 };
 
 }  // namespace seqbayes::detail

@@ -47,13 +47,14 @@ struct GainVjp<FullCovariance> {
     detail::add_field<Dk>(predicted.diagonal(), token.process_noise);
     const Keys variances = predicted.diagonal();
     Keys z = predicted.lazyProduct(k);
-    const auto [s, resolved] = detail::observe(z, k, variances, token.observation_noise[0]);
+    const auto seen = detail::observe(z, k, variances, token.observation_noise[0]);
+    const Scalar s = seen.variance;
 
     dp += q.lazyProduct(q.transpose()) * d.variance;
     Keys pq = predicted.lazyProduct(q);
     Keys dk = Keys::Zero(k.size());
     Scalar ds = d.log_innovation_variance / s;
-    if (resolved) {
+    if (seen.resolved) {
       const Keys dpz = dp.lazyProduct(z);
       pq -= z * Scalar(z.dot(q) / s);
       ds += z.dot(dpz - d.gain) / s / s;

@@ -107,7 +107,6 @@ class FullGainsVjp {
         tile_.decays.data()[t] = real(t) ? decay_of.uniform(in_.first + t) : Scalar(1);
       } else if (real(t)) {
         decay_of(in_.first + t, tile_.decays.data() + t * dk_);
-        resolve_decay(row(tile_.decays, t));
       } else {
         row(tile_.decays, t).setOnes();
       }
@@ -242,7 +241,10 @@ class FullGainsVjp {
       Factors product = blocks_.no_decay();
       for (int j = 0; j < G; ++j) solve_forward(g * G + j, j, product);
       if (g + 1 == groups()) break;
-      for (int j = 0; j < G; ++j) blocks_.lane(j) = -blocks_.row(j);
+      for (int j = 0; j < G; ++j) {
+        diagonal_.write(blocks_.row(j));
+        blocks_.lane(j) = -blocks_.row(j);
+      }
       probe_forward(g + 1);
       if (sweep<G, R>(product)) diagonal_.round();
       diagonal_.settle(blocks_, R);
@@ -268,7 +270,9 @@ class FullGainsVjp {
     row(tile_.along, t) += k * y;
     const Scalar s = in_.innovation_variance[t];
     c = z * (Scalar(1) / std::sqrt(s));
-    diagonal_.write(c, s, in_.x.observation_noise.row(in_.first + t)[0]);
+    const Scalar r = in_.x.observation_noise.row(in_.first + t)[0];
+    const Scalar uncorrelated = (diagonal_.variances() * k.square()).sum();
+    diagonal_.keep_back(c, {s, true, s - r < uncorrelated / 8 || s > 16 * r});
     if constexpr (variances) {
       const ConstRow q = query(t);
       Keys pq = product * blocks_.read(G + j) * blocks_.scale() + diagonal_.delta() * q;
