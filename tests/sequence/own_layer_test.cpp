@@ -81,6 +81,7 @@ static_assert(seqbayes::SequenceLayer<Smoother>);
 static_assert(!seqbayes::ProbabilisticLayer<Smoother>);
 static_assert(seqbayes::SequenceLayer<ScalarFilter>);
 static_assert(seqbayes::ProbabilisticLayer<ScalarFilter>);
+static_assert(!seqbayes::FilterLayer<ScalarFilter>);
 static_assert(!seqbayes::SequenceLayer<int>);
 
 const Matrix<double> ones = Matrix<double>::Ones(4, 2);
@@ -122,6 +123,8 @@ TEST_CASE("A user's filter yields variance and evidence") {
   // Unit prior and noise: the mean of n values is their sum / (n + 1), its variance 1 / (n + 1).
   CHECK(out.mean(2, 0) == Approx(6.0 / 4).epsilon(1e-6));
   CHECK(out.variance[2] == Approx(1.0 / 4).epsilon(1e-6));
+  CHECK(out.innovation_variance.size() == 0);  // its step does not return any
+  CHECK(out.innovation_norm2.size() == 0);
   // Three values with covariance 1 + delta: determinant 4, v' C^-1 v = |v|^2 - (sum v)^2 / 4.
   const double quadratic = 30 - 36.0 / 4;
   CHECK(out.log_evidence ==

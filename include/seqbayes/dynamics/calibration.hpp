@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cmath>
+#include <string>
 
 #include <seqbayes/scan/concept.hpp>
 #include <seqbayes/scan/output.hpp>
@@ -49,12 +50,28 @@ void check_data(Sequence<Scalar> x, Index value_dim) {
   check_inputs(DataFields<Scalar>{widths}, x);
 }
 
+/// @throws std::invalid_argument where levels are out of the domains that `NoiseLevels` names.
+template <class Scalar>
+void check_levels(const NoiseLevels<Scalar>& levels) {
+  const auto check = [](const char* name, const Scalar& level, Domain domain) {
+    if (seqbayes::detail::all_in_domain(Eigen::Array<Scalar, 1, 1>(level), domain)) return;
+    seqbayes::detail::fail(std::string("levels.") + name + " must be " +
+                           seqbayes::detail::describe(domain));
+  };
+  check("observation_noise", levels.observation_noise, Domain::positive);
+  check("process_noise", levels.process_noise, Domain::non_negative);
+  check("prior_variance", levels.prior_variance, Domain::non_negative);
+}
+
 template <class Scalar>
 void check_gains(const Sequence<Scalar>& x, const Matrix<Scalar>& gains) {
   using seqbayes::detail::shape;
-  if (gains.rows() == x.key.rows() && gains.cols() == x.key.cols()) return;
-  seqbayes::detail::fail("gains is " + shape(gains.rows(), gains.cols()) + ", expected " +
-                         shape(x.key.rows(), x.key.cols()));
+  if (gains.rows() != x.key.rows() || gains.cols() != x.key.cols()) {
+    seqbayes::detail::fail("gains is " + shape(gains.rows(), gains.cols()) + ", expected " +
+                           shape(x.key.rows(), x.key.cols()));
+  }
+  seqbayes::detail::check_field("gains", Domain::finite, MatrixView<Scalar>(gains),
+                                InputWidth(gains.cols()), gains.rows());
 }
 
 }  // namespace detail
@@ -101,30 +118,27 @@ struct Innovations {
 };
 
 /// Runs a filter over `x`, token by token. Queries are not read.
-/// @throws std::invalid_argument on bad input.
-template <ProbabilisticLayer L>
+/// @throws std::invalid_argument on bad input, or if the layer gives a token an evidence without an
+///   innovation variance.
+template <FilterLayer L>
 Innovations<typename L::Scalar> innovations(const L& layer, Sequence<typename L::Scalar> x) {
-  using std::exp;
   using Scalar = typename L::Scalar;
   x.query = x.key;
   check_inputs(layer, x);
-  const Vector<Scalar> zero = Vector<Scalar>::Zero(layer.value_dim());
   const Scalar width = Scalar(static_cast<double>(layer.value_dim()));
   Innovations<Scalar> out;
   out.claimed.setZero(x.length());
   out.actual = out.log_evidence = out.claimed;
   auto state = layer.initial_state();
-  auto empty = state;  // fed zeros it stays empty, and its evidence is log N(0; 0, s I)
   for (Index t = 0; t < x.length(); ++t) {
-    Token<Scalar> token = x.token(t);
-    const Scalar log_evidence = layer.step(state, token).log_evidence;
-    token.value = zero;
-    const Scalar at_zero = layer.step(empty, token).log_evidence;
-    if (log_evidence == Scalar(0) && at_zero == Scalar(0)) continue;
-    out.log_evidence[t] = log_evidence;
-    out.claimed[t] =
-        exp(Scalar(Scalar(-2) * at_zero / width - seqbayes::detail::log_two_pi<Scalar>()));
-    out.actual[t] = Scalar(2) * (at_zero - log_evidence) * out.claimed[t] / width;
+    const auto y = layer.step(state, x.token(t));
+    out.log_evidence[t] = y.log_evidence;
+    if (y.innovation_variance > Scalar(0)) {
+      out.claimed[t] = y.innovation_variance;
+      out.actual[t] = y.innovation_norm2 / width;
+    } else if (y.log_evidence != Scalar(0)) {
+      seqbayes::detail::fail("this layer's step gives an evidence, but no innovation_variance");
+    }
   }
   return out;
 }
@@ -187,12 +201,14 @@ class ErrorCovariance {
 /// The variances q_t' E_t q_t (T) that a memory written with `gains` (T x Dk) should claim for its
 /// retrievals, if the data have these noise levels (R7.2). One recursion, about 6 Dk^2 flops a
 /// token.
-/// @throws std::invalid_argument on bad input
+/// @throws std::invalid_argument on bad input, levels included
 template <class Scalar>
 Vector<Scalar> error_variance(const Sequence<Scalar>& x, const Matrix<Scalar>& gains,
                               const NoiseLevels<Scalar>& levels) {
+  if (x.query.empty()) seqbayes::detail::fail("query is missing: the variances are those of reads");
   detail::check_data(x, 0);
   detail::check_gains(x, gains);
+  detail::check_levels(levels);
   ErrorCovariance<Scalar> error(gains.cols(), levels);
   Vector<Scalar> variance(x.length());
   for (Index t = 0; t < x.length(); ++t) {

@@ -11,8 +11,8 @@
 
 namespace seqbayes::dynamics::detail {
 
-/// Gradient and Hessian of the log evidence, and the gradient of ln r, by central differences; 0
-/// for a coordinate at its bound, which is held there.
+/// Gradient and Hessian of the log evidence by central differences, 0 for a coordinate at its
+/// bound, which is held there; and the gradient of ln r, one-sided at a bound.
 template <class Scalar>
 struct Curvature {
   Vector<Scalar> gradient, log_r_gradient;
@@ -36,10 +36,12 @@ struct Curvature {
       return Evidence::clamped(up) == up && Evidence::clamped(down) == down;
     };
     for (Index i = 0; i < at.size(); ++i) {
+      const Vector<Scalar> above = Evidence::clamped(shifted(i, 1, i, 0));
+      const Vector<Scalar> below = Evidence::clamped(shifted(i, -1, i, 0));
+      const auto up = evidence(above), down = evidence(below);
+      log_r_gradient[i] = (up.log_r - down.log_r) / (above[i] - below[i]);
       if (!is_free(i)) continue;
-      const auto up = evidence(shifted(i, 1, i, 0)), down = evidence(shifted(i, -1, i, 0));
       gradient[i] = (up.log_evidence - down.log_evidence) / (two * h);
-      log_r_gradient[i] = (up.log_r - down.log_r) / (two * h);
       hessian(i, i) = (up.log_evidence + down.log_evidence - two * here) / (h * h);
       for (Index j = 0; j < i; ++j) {
         if (!is_free(j)) continue;

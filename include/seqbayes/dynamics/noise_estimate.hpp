@@ -6,7 +6,7 @@
 
 #include <Eigen/LU>
 
-#include <seqbayes/dynamics/calibration.hpp>
+#include <seqbayes/dynamics/stream_units.hpp>
 
 namespace seqbayes::dynamics {
 
@@ -59,24 +59,12 @@ Vector<Scalar, 3> non_negative_least_squares(const Eigen::Matrix<Scalar, 3, 3>& 
   return best;
 }
 
-}  // namespace detail
-
-/// Noise levels of any stream of associative regression, from how large its innovations under
-/// given gains are and how much neighbours correlate: R7.7 for many keys and varying gains.
-///
-/// By R7.2 the second moments E nu_t^2 and E nu_{t+1} nu_t are linear in (r, omega, sigma_0^2) with
-/// known coefficients, whatever the gains. This is their least squares fit with non-negative
-/// levels, each moment weighted by the inverse of its sampling variance under the fit before.
-/// Cheap (three covariance recursions) and consistent, and less precise than a maximum of the
-/// evidence, for which it is a start.
-/// @param x key, value, optionally log_decay; noises as `NoiseLevels` says
-/// @param gains T x Dk, not depending on values: a reset layer's beta_t k_t, or `write_gains`
-/// @throws std::invalid_argument on bad input
+/// `estimate_noise` of a stream in its own units.
+/// @param first levels to weigh moments by at first, of which only the ratios matter
 template <class Scalar>
-NoiseLevels<Scalar> estimate_noise(const Sequence<Scalar>& x, const Matrix<Scalar>& gains) {
+NoiseLevels<Scalar> levels_of_moments(const Sequence<Scalar>& x, const Matrix<Scalar>& gains,
+                                      const NoiseLevels<Scalar>& first) {
   using std::exp;
-  detail::check_data(x, std::max<Index>(x.value.cols(), 1));
-  detail::check_gains(x, gains);
   const Index length = x.key.rows(), dk = x.key.cols(), dv = x.value.cols();
   const Scalar width = Scalar(static_cast<double>(dv));
   const Scalar zero(0), one(1);
@@ -108,7 +96,7 @@ NoiseLevels<Scalar> estimate_noise(const Sequence<Scalar>& x, const Matrix<Scala
     }
   }
 
-  Vector<Scalar, 3> levels(moment.mean(), zero, moment.mean());
+  Vector<Scalar, 3> levels(first.observation_noise, first.process_noise, first.prior_variance);
   for (int round = 0; round < 4; ++round) {
     const Vector<Scalar> fitted = design * levels;
     Eigen::Matrix<Scalar, 3, 3> a = Eigen::Matrix<Scalar, 3, 3>::Zero();
@@ -121,9 +109,41 @@ NoiseLevels<Scalar> estimate_noise(const Sequence<Scalar>& x, const Matrix<Scala
       a += design.row(i).transpose() * design.row(i) / variance;
       b += design.row(i).transpose() * (moment[i] / variance);
     }
-    levels = detail::non_negative_least_squares<Scalar>(a, b);
+    levels = non_negative_least_squares<Scalar>(a, b);
   }
   return {levels[0], levels[1], levels[2]};
+}
+
+}  // namespace detail
+
+/// Noise levels of any stream of associative regression, from how large its innovations under
+/// given gains are and how much neighbours correlate: R7.7 for many keys and varying gains.
+///
+/// By R7.2 the second moments E nu_t^2 and E nu_{t+1} nu_t are linear in (r, omega, sigma_0^2) with
+/// known coefficients, whatever the gains. This is their least squares fit with non-negative
+/// levels, each moment weighted by the inverse of its sampling variance under the fit before.
+/// Cheap (three covariance recursions) and consistent, and less precise than a maximum of the
+/// evidence, for which it is a start.
+/// @param x key, value, optionally log_decay; noises as `NoiseLevels` says
+/// @param gains T x Dk, not depending on values: a reset layer's beta_t k_t, or `write_gains`
+/// @throws std::invalid_argument on bad input, or if all values or all keys are zero
+template <class Scalar>
+NoiseLevels<Scalar> estimate_noise(const Sequence<Scalar>& x, const Matrix<Scalar>& gains) {
+  Sequence<Scalar> without_strengths = x;
+  without_strengths.write_strength = {};
+  const detail::StreamInOwnUnits<Scalar> stream(without_strengths);
+  detail::check_gains(x, gains);
+  const auto& own = stream.sequence();
+  const Scalar one(1);
+  // As much noise in a typical value as in the prior of its read.
+  Vector<Scalar> ratio = Vector<Scalar>::Zero(own.key.rows());
+  for (Index t = 0; t < ratio.size(); ++t) {
+    const Scalar norm2 = own.key.row(t).vector().squaredNorm();
+    const Scalar noise = own.observation_noise.empty() ? one : own.observation_noise.row(t)[0];
+    if (norm2 > Scalar(0)) ratio[t] = noise / norm2;
+  }
+  return stream.to_callers_units(detail::levels_of_moments<Scalar>(
+      own, stream.gains(gains), {one, Scalar(0), detail::median_of_positive(ratio)}));
 }
 
 }  // namespace seqbayes::dynamics

@@ -5,9 +5,7 @@
 #include <vector>
 
 #include <seqbayes/dynamics/climb.hpp>
-#include <seqbayes/dynamics/noise_estimate.hpp>
-#include <seqbayes/dynamics/noisy_stream.hpp>
-#include <seqbayes/scan/scan.hpp>
+#include <seqbayes/dynamics/ratio_evidence.hpp>
 
 namespace seqbayes::dynamics {
 
@@ -28,123 +26,84 @@ struct NoiseFit {
 
 namespace detail {
 
-/// The log evidence of `L` as a function of noise *ratios*, at the best common factor. Gains
-/// depend on ratios alone, so with chi = sum |nu_t|^2 / s_t at r = 1 and n values the best r is
-/// chi / n.
-template <class L>
-class RatioEvidence {
- public:
-  using Scalar = typename L::Scalar;
-  /// ln sigma_0^2 / r, then ln omega / r and ln rho as far as they are fitted.
-  using Point = Vector<Scalar>;
-  struct Value {
-    Scalar log_evidence, log_r;
-  };
-
-  explicit RatioEvidence(const Sequence<Scalar>& x)
-      : stream_(x), zero_(Matrix<Scalar>::Zero(x.key.rows(), 1)) {
-    for (Index t = 0; t < x.value.rows(); ++t) {
-      if (!x.value.row(t).vector().isZero(Scalar(0))) return;
-    }
-    seqbayes::detail::fail("value is zero throughout: no noise level fits");
-  }
-
-  /// Number of values, n.
-  [[nodiscard]] Scalar values() const {
-    const auto& x = stream_.sequence();
-    return Scalar(static_cast<double>(x.value.rows() * x.value.cols()));
-  }
-  [[nodiscard]] bool reads_drift() const {
-    return stream_.layer({}, 1).inputs().process_noise.width > 0;
-  }
-  /// Levels from the innovations of the reset layer with sigma_0^2 = r.
-  NoiseLevels<Scalar> moments() {
-    const Sequence<Scalar>& x = stream_.at({Scalar(1), Scalar(1), Scalar(1)});
-    Matrix<Scalar> gains(x.key.rows(), x.key.cols());
-    for (Index t = 0; t < gains.rows(); ++t) {
-      gains.row(t) = x.key.row(t).vector().transpose() * x.write_strength.row(t)[0];
-    }
-    return estimate_noise(x, gains);
-  }
-
-  static NoiseLevels<Scalar> ratios(const Point& at) {
-    using std::exp;
-    return {Scalar(1), at.size() > 1 ? Scalar(exp(at[1])) : Scalar(0), Scalar(exp(at[0]))};
-  }
-  static Scalar reset(const Point& at) {
-    using std::exp;
-    return at.size() > 2 ? Scalar(exp(at[2])) : Scalar(0);
-  }
-  /// Keeps ratios within 1e-12 to 1e6 (above it a filter in double precision loses sight of r), rho
-  /// within e^-30 to 1.
-  static Point clamped(Point at) {
-    for (Index i = 0; i < at.size(); ++i) {
-      const Scalar low = Scalar(i < 2 ? -27.6 : -30.0), high = Scalar(i < 2 ? 13.8 : 0.0);
-      at[i] = at[i] < low ? low : (at[i] > high ? high : at[i]);
-    }
-    return at;
-  }
-
-  Value operator()(const Point& at) {
-    using std::log;
-    const auto levels = ratios(at);
-    Sequence<Scalar> x = stream_.at(levels, reset(at));
-    const Index dv = x.value.cols();
-    const Scalar width = Scalar(static_cast<double>(dv)), n = width * Scalar(double(x.length()));
-    const Scalar at_values = run(levels, x, dv);
-    // Fed zeros, innovations are 0 and the evidence is -1/2 sum ln 2 pi s_t of each channel.
-    x.value = zero_;
-    const Scalar at_zero = width * run(levels, x, 1);
-    const Scalar log_r = log(Scalar(Scalar(2) * (at_zero - at_values) / n));
-    return {at_zero - n * (log_r + Scalar(1)) / Scalar(2), log_r};
-  }
-
- private:
-  Scalar run(const NoiseLevels<Scalar>& levels, const Sequence<Scalar>& x, Index value_dim) {
-    const L layer = stream_.layer(levels, value_dim);
-    auto state = layer.initial_state();
-    scan(layer, state, x, out_, workspace_);
-    return out_.log_evidence;
-  }
-
-  NoisyStream<L> stream_;
-  Matrix<Scalar> zero_;
-  Output<Scalar> out_;
-  Workspace<Scalar> workspace_;
-};
+/// Levels of given ratios, without errors.
+template <class Value, class Scalar>
+NoiseFit<Scalar> fit_of(const Value& value, const NoiseLevels<Scalar>& ratios,
+                        const Scalar& reset) {
+  using std::exp;
+  const Scalar r = exp(value.log_r);
+  const Scalar unknown = Scalar(std::numeric_limits<double>::infinity());
+  return {{r, r * ratios.process_noise, r * ratios.prior_variance},
+          reset,
+          {unknown, unknown, unknown},
+          value.log_evidence};
+}
 
 /// The levels and their errors at a maximum of the evidence. With C the inverse of minus the
 /// Hessian in the logarithms of ratios, and g the gradient of the best ln r, which at fixed ratios
-/// has the variance 2 / n: Var ln r = 2 / n + g' C g, Cov(ratios, ln r) = C g.
+/// has the variance 2 / n: Var ln r = 2 / n + g' C g, Cov(ratios, ln r) = C g. A ratio that the
+/// evidence does not determine leaves undetermined what moves with it: r if g_i is not 0, the
+/// level itself if ln r + ratio moves, g_i not -1.
 template <class L, class Point>
-NoiseFit<typename L::Scalar> fit_at(RatioEvidence<L>& evidence, const Point& at, bool is_fixed) {
-  using std::exp;
+NoiseFit<typename L::Scalar> fit_at(RatioEvidence<L>& evidence, const Point& at) {
   using std::sqrt;
   using Scalar = typename L::Scalar;
-  const auto value = evidence(at);
-  const Scalar r = exp(value.log_r);
-  const Scalar unknown = Scalar(std::numeric_limits<double>::infinity());
-  const NoiseLevels<Scalar> ratios = evidence.ratios(at);
-  NoiseFit<Scalar> fit{{r, r * ratios.process_noise, r * ratios.prior_variance},
-                       evidence.reset(at),
-                       {unknown, unknown, unknown},
-                       value.log_evidence};
-  const Scalar of_scale = Scalar(2) / evidence.values();
-  if (is_fixed) {
-    fit.log_errors.observation_noise = fit.log_errors.prior_variance = sqrt(of_scale);
-    return fit;
-  }
+  NoiseFit<Scalar> fit = fit_of(evidence(at), evidence.ratios(at), evidence.reset(at));
   const Curvature<Scalar> curvature(evidence, at);
   const Matrix<Scalar> c = curvature.covariance();
   if (c.size() == 0) return fit;
-  const Vector<Scalar> with_r = c * curvature.log_r_gradient;
-  const Scalar of_r = of_scale + curvature.log_r_gradient.dot(with_r);
+  const Vector<Scalar>& g = curvature.log_r_gradient;
+  const Vector<Scalar> with_r = c * g;
+  const Scalar of_r = Scalar(2) / evidence.values() + g.dot(with_r);
+  const Scalar unknown = fit.log_errors.observation_noise;
+  const Index ratios = std::min<Index>(at.size(), 2);
+  const auto moves = [](const Scalar& slope) { return slope * slope > Scalar(1e-4); };
   const auto error = [&](Index i) {
-    return curvature.determines(i) ? Scalar(sqrt(Scalar(c(i, i) + Scalar(2) * with_r[i] + of_r)))
-                                   : unknown;
+    if (i >= at.size()) return unknown;
+    for (Index j = 0; j < ratios; ++j) {
+      if (!curvature.determines(j) && moves(Scalar(g[j] + Scalar(i == j ? 1 : 0)))) return unknown;
+    }
+    return Scalar(sqrt(Scalar(c(i, i) + Scalar(2) * with_r[i] + of_r)));
   };
-  fit.log_errors = {sqrt(of_r), at.size() > 1 ? error(1) : unknown, error(0)};
+  bool knows_r = true;
+  for (Index j = 0; j < ratios; ++j) knows_r &= curvature.determines(j) || !moves(g[j]);
+  fit.log_errors = {knows_r ? Scalar(sqrt(of_r)) : unknown, error(1), error(0)};
   return fit;
+}
+
+/// @throws std::invalid_argument where r and sigma_0^2 leave the same evidence whatever their ratio
+template <class L>
+void check_tells_ratio(RatioEvidence<L>& evidence) {
+  using std::exp;
+  using Scalar = typename L::Scalar;
+  Vector<Scalar> found(3);
+  for (Index i = 0; i < 3; ++i) {
+    Vector<Scalar> point = Vector<Scalar>::Constant(1, Scalar(4 * static_cast<double>(i - 1)));
+    found[i] = evidence(point).log_evidence;
+  }
+  const Scalar rounding =
+      Scalar(20) * Eigen::NumTraits<Scalar>::epsilon() * evidence.values() + Scalar(1e-6);
+  if (found.maxCoeff() - found.minCoeff() > rounding) return;
+  seqbayes::detail::fail(
+      "key never comes back to a direction, with one norm throughout: observation noise and prior "
+      "variance can't be told apart");
+}
+
+/// @throws std::invalid_argument where the evidence still rises with a ratio at its upper bound: by
+/// 1/2 nat for each value without noise, of which a tenth is asked for; what tends to gain 1 rises
+/// no more.
+template <class L, class Point>
+void check_noise(RatioEvidence<L>& evidence, const Point& at) {
+  using Scalar = typename L::Scalar;
+  for (Index i = 0; i < std::min<Index>(at.size(), 2); ++i) {
+    if (at[i] < evidence.highest(i)) continue;
+    Point below = at;
+    below[i] -= Scalar(1);
+    const Scalar rise = evidence(at).log_evidence - evidence(below).log_evidence;
+    if (rise < evidence.values() / Scalar(20)) continue;
+    seqbayes::detail::fail(
+        "value follows from key without noise: an observation noise above 0 does not fit");
+  }
 }
 
 }  // namespace detail
@@ -157,50 +116,32 @@ enum class Fitted {
   levels_and_reset  ///< These and rho of `NoisyStream`.
 };
 
-/// The noise levels of a stream that are most probable to the filter `L` (a layer of associative
-/// regression of dynamic widths). The search starts from the moments of the innovations
-/// (`estimate_noise`) and a coarse grid, whichever is better; about 60 runs of the layer over the
-/// stream, four times that with rho. Other maxima may be missed.
-///
-///     auto fit = fit_noise<BayesianLayer<double>>(x);
-///
-/// @param x key, value and, if there, log_decay; observation_noise and process_noise as
-///   `NoiseLevels` says, or write_strength as `NoisyStream` says
-/// @throws std::invalid_argument on bad input, or if all values are zero
-template <ProbabilisticLayer L>
-NoiseFit<typename L::Scalar> fit_noise(const Sequence<typename L::Scalar>& x,
-                                       Fitted fitted = Fitted::levels) {
-  using std::log;
+namespace detail {
+
+/// The most probable point. Without a reset of `coordinates` 1 or 2 from the moments and a grid,
+/// with one (3) from the best point without.
+template <class L>
+Vector<typename L::Scalar> most_probable(RatioEvidence<L>& evidence, Index coordinates) {
   using Scalar = typename L::Scalar;
   using Point = Vector<Scalar>;
-  detail::RatioEvidence<L> evidence(x);
-  if (fitted == Fitted::scale) return detail::fit_at(evidence, Point(Point::Zero(1)), true);
-
-  const bool with_reset = fitted == Fitted::levels_and_reset;
-  const bool with_drift = evidence.reads_drift();
   std::vector<Point> starts;
-  const auto start = [&](auto... coordinates) {
-    const Scalar list[] = {Scalar(coordinates)...};
-    const Index size = with_reset ? 3 : (with_drift ? 2 : 1);
-    starts.push_back(evidence.clamped(Eigen::Map<const Point>(list, size)));
+  const auto start = [&](auto... entries) {
+    const Scalar list[] = {Scalar(entries)...};
+    starts.push_back(evidence.clamped(Eigen::Map<const Point>(list, coordinates)));
   };
-  if (with_reset) {
-    const NoiseLevels<Scalar> exact = fit_noise<L>(x).levels;
-    const Scalar prior = log(Scalar(exact.prior_variance / exact.observation_noise));
-    const Scalar drift = log(Scalar(exact.process_noise / exact.observation_noise));
-    for (const double rho : {-14.0, -9.0, -5.0, -2.0}) start(prior, drift, rho);
+  if (coordinates == 3) {
+    const bool with_drift = evidence.reads_drift();
+    const Point exact = most_probable(evidence, with_drift ? 2 : 1);
+    for (const double rho : {-14.0, -9.0, -5.0, -2.0}) {
+      start(exact[0], with_drift ? exact[1] : evidence.lowest(1), rho);
+    }
     start(0, -20, 0);
   } else {
-    const NoiseLevels<Scalar> moments = evidence.moments();
-    if (moments.observation_noise > Scalar(0)) {
-      // log 0 is clamped
-      start(log(Scalar(moments.prior_variance / moments.observation_noise)),
-            log(Scalar(moments.process_noise / moments.observation_noise)), 0);
-    }
+    if (const Point moments = evidence.moments(); moments.size() > 0) start(moments[0], moments[1]);
     for (const double prior : {-4.0, 0.0, 4.0}) {
       for (const double drift : {-14.0, -7.0, -2.0}) {
-        start(prior, drift, 0);
-        if (!with_drift) break;
+        start(prior, drift);
+        if (coordinates == 1) break;
       }
     }
   }
@@ -212,7 +153,66 @@ NoiseFit<typename L::Scalar> fit_noise(const Sequence<typename L::Scalar>& x,
     highest = found;
     best = point;
   }
-  return detail::fit_at(evidence, detail::climb(evidence, best), false);
+  return climb(evidence, best);
+}
+
+/// `fit_noise` of a stream in its own units, and in these.
+template <class L>
+NoiseFit<typename L::Scalar> fit_in_own_units(const StreamInOwnUnits<typename L::Scalar>& stream,
+                                              Fitted fitted) {
+  using std::sqrt;
+  using Scalar = typename L::Scalar;
+  RatioEvidence<L> evidence(stream.sequence());
+  if (fitted == Fitted::scale) {
+    const NoiseLevels<Scalar> levels{Scalar(1), Scalar(0), stream.equal_levels()};
+    auto fit = fit_of(evidence.of(levels), levels, Scalar(0));
+    fit.log_errors.observation_noise = fit.log_errors.prior_variance =
+        sqrt(Scalar(Scalar(2) / evidence.values()));
+    return fit;
+  }
+  if (stream.sequence().length() == 1) {
+    seqbayes::detail::fail("key has one row: one token can't tell noise from prior variance");
+  }
+  check_tells_ratio(evidence);
+  const Index coordinates =
+      fitted == Fitted::levels_and_reset ? 3 : (evidence.reads_drift() ? 2 : 1);
+  const auto best = most_probable(evidence, coordinates);
+  check_noise(evidence, best);
+  return fit_at(evidence, best);
+}
+
+/// The fit of a stream in its own units as one of the caller's stream.
+template <class Scalar>
+NoiseFit<Scalar> to_callers_units(const StreamInOwnUnits<Scalar>& stream, NoiseFit<Scalar> fit) {
+  fit.levels = stream.to_callers_units(fit.levels);
+  fit.log_evidence = stream.to_callers_evidence(fit.log_evidence);
+  return fit;
+}
+
+}  // namespace detail
+
+/// The noise levels of a stream that are most probable to the filter `L` (a layer of associative
+/// regression of dynamic widths). The search starts from the moments of the innovations
+/// (`estimate_noise`) and a coarse grid, whichever is better; about 60 runs of the layer over the
+/// stream, four times that with rho. Other maxima may be missed.
+///
+///     auto fit = fit_noise<BayesianLayer<double>>(x);
+///
+/// The units of values, keys and noises are the caller's: with values s times as large all levels
+/// are s^2 times as large and the log evidence is n ln s less, with keys s times as large omega and
+/// sigma_0^2 are s^2 times smaller. What is fitted are ratios, searched within 1e-12 to 1e6 of
+/// where the noise of a typical value and the prior variance of its read are the same.
+/// @param x key, value and, if there, log_decay; observation_noise and process_noise as
+///   `NoiseLevels` says, or write_strength as `NoisyStream` says
+/// @throws std::invalid_argument on bad input, and on streams that no levels fit or any: no tokens
+///   or (but for `Fitted::scale`) one; all values or all keys zero; values that follow from keys
+///   without noise; keys that never come back, all of one norm, so that r and sigma_0^2 can't be
+///   told apart; values or keys so large or small that levels are beyond the scalar's range
+template <FilterLayer L>
+NoiseFit<typename L::Scalar> fit_noise(const Sequence<typename L::Scalar>& x,
+                                       Fitted fitted = Fitted::levels) {
+  const detail::StreamInOwnUnits<typename L::Scalar> stream(x);
+  return detail::to_callers_units(stream, detail::fit_in_own_units<L>(stream, fitted));
 }
 
 }  // namespace seqbayes::dynamics

@@ -5,17 +5,18 @@
 #include <algorithm>
 
 #include <seqbayes/covariance/reset.hpp>
-#include <seqbayes/dynamics/calibration.hpp>
+#include <seqbayes/dynamics/stream_units.hpp>
 
 namespace seqbayes::dynamics {
 
 /// The write strength nearest to `beta` behind which a filter with 0 < r < infinity stands, with a
-/// margin: beta |k|^2 <= 1 - 1e-3, beta >= 1e-6.
+/// margin: beta |k|^2 <= 1 - 1e-3 and, with |k|^2 of a typical key, beta |k|^2 >= 1e-6.
 template <class Scalar>
-Scalar clamped_write_strength(const Scalar& beta, const Scalar& key_norm2) {
-  const Scalar lowest = Scalar(1e-6), highest_gain = Scalar(1 - 1e-3);
-  const Scalar below = beta * key_norm2 > highest_gain ? Scalar(highest_gain / key_norm2) : beta;
-  return below < lowest ? lowest : below;
+Scalar clamped_write_strength(const Scalar& beta, const Scalar& key_norm2,
+                              const Scalar& typical_key_norm2 = Scalar(1)) {
+  const Scalar lowest = Scalar(1e-6) / typical_key_norm2, highest_gain = Scalar(1 - 1e-3);
+  const Scalar raised = beta < lowest ? lowest : beta;
+  return raised * key_norm2 > highest_gain ? Scalar(highest_gain / key_norm2) : raised;
 }
 
 /// A stream as layer `L` reads it at given noise levels. Owns the fields that it fills in.
@@ -49,8 +50,10 @@ class NoisyStream {
     };
     unit_noise_ = channels(x.observation_noise, 1, 1);
     if (x.observation_noise.empty() && !x.write_strength.empty()) {
+      const Scalar typical = detail::median_of_positive(key_norm2_);
       for (Index t = 0; t < length; ++t) {
-        const Scalar beta = clamped_write_strength(x.write_strength.row(t)[0], key_norm2_[t]);
+        const Scalar beta =
+            clamped_write_strength(x.write_strength.row(t)[0], key_norm2_[t], typical);
         unit_noise_[t] = to_observation_noise(beta, key_norm2_[t], Scalar(1));
       }
     }
@@ -85,6 +88,17 @@ class NoisyStream {
     return x_;
   }
   [[nodiscard]] const Sequence<Scalar>& sequence() const { return x_; }
+
+  /// Levels with r = 1 at which the noise of a typical value, the prior variance of its read and
+  /// one token's drift are the same.
+  [[nodiscard]] NoiseLevels<Scalar> balanced() const {
+    Vector<Scalar> ratio = Vector<Scalar>::Zero(key_norm2_.size());
+    for (Index t = 0; t < ratio.size(); ++t) {
+      if (key_norm2_[t] > Scalar(0)) ratio[t] = unit_noise_[t] / key_norm2_[t];
+    }
+    const Scalar prior = detail::median_of_positive(ratio);
+    return {Scalar(1), prior / detail::median_of_positive(unit_drift_.reshaped()), prior};
+  }
 
   /// The layer for these levels.
   [[nodiscard]] L layer(const NoiseLevels<Scalar>& levels, Index value_dim) const {

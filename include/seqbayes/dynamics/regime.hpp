@@ -39,16 +39,18 @@ struct RegimeChoice {
 /// what these stand for, times a fitted level (see `NoisyStream`); `reset` is then the layer that
 /// they were recorded from if its r / sigma_0^2 is 1. Without either the noise is constant.
 /// @param x as for `fit_noise`
-/// @throws std::invalid_argument on bad input, or if all values are zero
+/// @throws std::invalid_argument as `fit_noise`
 template <class Scalar>
 RegimeChoice<Scalar> choose_regime(const Sequence<Scalar>& x) {
   using std::sqrt;
   constexpr int any = Eigen::Dynamic;
   using Reset = KimiDeltaAttention<Scalar>;
   using Full = BayesianLayer<Scalar, any, any, ChannelDecay>;
-  RegimeChoice<Scalar> choice{fit_noise<Reset>(x), fit_noise<Full>(x)};
+  const detail::StreamInOwnUnits<Scalar> own(x);
+  RegimeChoice<Scalar> choice{detail::fit_in_own_units<Reset>(own, Fitted::levels),
+                              detail::fit_in_own_units<Full>(own, Fitted::levels)};
   const auto by_token = [&]<class L>(std::type_identity<L>, const NoiseFit<Scalar>& fit) {
-    NoisyStream<L> stream(x);
+    NoisyStream<L> stream(own.sequence());
     return innovations(stream.layer(fit.levels, x.value.cols()), stream.at(fit.levels))
         .log_evidence;
   };
@@ -58,6 +60,8 @@ RegimeChoice<Scalar> choose_regime(const Sequence<Scalar>& x) {
   choice.margin = choice.full.log_evidence - choice.reset.log_evidence;
   const Scalar mean = difference.sum() / length;
   choice.margin_error = sqrt((difference.array() - mean).matrix().squaredNorm());
+  choice.reset = detail::to_callers_units(own, choice.reset);
+  choice.full = detail::to_callers_units(own, choice.full);
   return choice;
 }
 

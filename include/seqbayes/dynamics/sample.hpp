@@ -23,13 +23,14 @@ enum class Regime {
 /// than from one write. Process noise is not read then.
 /// @param x of which keys, log decays and noise fields are read
 /// @param engine a standard random number engine
-/// @throws std::invalid_argument on bad input
+/// @throws std::invalid_argument on bad input, levels included
 template <class Scalar, class Engine>
 Matrix<Scalar> sample_values(const Sequence<Scalar>& x, Index value_dim,
                              const NoiseLevels<Scalar>& levels, Regime regime, Engine& engine) {
   using std::exp;
   using std::sqrt;
   detail::check_data(x, 0);
+  detail::check_levels(levels);
   const Index length = x.key.rows(), dk = x.key.cols();
   std::normal_distribution<double> normal;
   const auto draw = [&](Index rows) {

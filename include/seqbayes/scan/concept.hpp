@@ -27,12 +27,22 @@ concept SequenceLayer = std::copyable<typename L::State> &&
   { layer.step(state, token).mean.size() } -> std::convertible_to<Index>;
 };
 
-/// A layer that knows how sure it is: `step` also returns `.variance` and `.log_evidence`.
+/// A layer that knows how sure it is: `step` also returns `.variance` and `.log_evidence`. What it
+/// may return beside them, see `FilterLayer`.
 template <class L>
 concept ProbabilisticLayer = SequenceLayer<L> &&
     requires(const L layer, typename L::State state, const Token<typename L::Scalar> token) {
   { layer.step(state, token).variance } -> std::convertible_to<typename L::Scalar>;
   { layer.step(state, token).log_evidence } -> std::convertible_to<typename L::Scalar>;
+};
+
+/// A probabilistic layer of one innovation a token: `step` also returns `.innovation_variance` and
+/// `.innovation_norm2`, as `StepOutput` has them.
+template <class L>
+concept FilterLayer = ProbabilisticLayer<L> &&
+    requires(const L layer, typename L::State state, const Token<typename L::Scalar> token) {
+  { layer.step(state, token).innovation_variance } -> std::convertible_to<typename L::Scalar>;
+  { layer.step(state, token).innovation_norm2 } -> std::convertible_to<typename L::Scalar>;
 };
 
 }  // namespace seqbayes

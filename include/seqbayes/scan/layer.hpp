@@ -134,6 +134,8 @@ class Layer {
       const auto [s, norm2] = write(state, token, out.mean);
       out.variance = Policy::template variance<Dk>(options_, token, state.covariance);
       out.log_evidence = detail::log_density<Policy>(options_, token, norm2, s, value_dim());
+      out.innovation_variance = s;
+      out.innovation_norm2 = norm2;
       return out;
     } else {
       return step_mean(state, token);

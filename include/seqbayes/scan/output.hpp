@@ -18,9 +18,11 @@ struct StepMean {
 /// One token's output of a filter.
 template <class Scalar, int Dv>
 struct StepOutput {
-  Vector<Scalar, Dv> mean;  ///< o = S' q, after the write of this token.
-  Scalar variance;          ///< q' P q per value channel; a noisy value has r more.
-  Scalar log_evidence;      ///< log N(innovation; 0, s I).
+  Vector<Scalar, Dv> mean;       ///< o = S' q, after the write of this token.
+  Scalar variance;               ///< q' P q per value channel; a noisy value has r more.
+  Scalar log_evidence;           ///< log N(innovation; 0, s I).
+  Scalar innovation_variance{};  ///< s > 0, in V^2; 0 where the token observes nothing.
+  Scalar innovation_norm2{};     ///< |nu|^2 over all value channels, in V^2; nu = y - \bar S' k.
 };
 
 /// A sequence's output of a layer that keeps no variance.
@@ -35,6 +37,8 @@ struct Output {
   Matrix<Scalar> mean;      ///< T x Dv.
   Vector<Scalar> variance;  ///< T entries: q' P q, per value channel.
   Scalar log_evidence{};    ///< log p(values), summed over tokens and value channels.
+  /// T entries each, as in `StepOutput`; empty if the layer's `step` doesn't return them.
+  Vector<Scalar> innovation_variance{}, innovation_norm2{};
 };
 
 namespace detail {

@@ -92,6 +92,10 @@ void run(const L& layer, typename L::State& state, const Sequence<typename L::Sc
       store(y.mean);
       out.variance[t] = y.variance;
       *out.log_evidence += y.log_evidence;
+      if constexpr (FilterLayer<L>) {
+        out.innovation_variance[t] = y.innovation_variance;
+        out.innovation_norm2[t] = y.innovation_norm2;
+      }
     } else if constexpr (requires { layer.step_mean(state, token); }) {
       store(layer.step_mean(state, token).mean);
     } else {
@@ -122,8 +126,12 @@ void scan_checked(const L& layer, typename L::State& state, const Sequence<typen
                   Execution how) {
   out.mean.resize(x.length(), layer.value_dim());
   out.variance.resize(x.length());
+  out.innovation_variance.resize(FilterLayer<L> ? x.length() : 0);
+  out.innovation_norm2.resize(out.innovation_variance.size());
   CompensatedSum<typename L::Scalar> log_evidence;
-  run<true>(layer, state, x, how, workspace, {out.mean.data(), out.variance.data(), &log_evidence});
+  run<true>(layer, state, x, how, workspace,
+            {out.mean.data(), out.variance.data(), &log_evidence, out.innovation_variance.data(),
+             out.innovation_norm2.data()});
   out.log_evidence = log_evidence.value();
 }
 

@@ -42,18 +42,24 @@ class SeveralWrites {
   [[nodiscard]] State initial_state() const { return base_.initial_state(); }
   void check_state(const State& state) const { base_.check_state(state); }
 
-  /// As `Layer::step`. The variance is that after the last write; the evidence sums over the
-  /// writes.
-  StepOutput<Scalar, Dv> step(State& state, const Token<Scalar>& token) const {
+  /// One token's output. There is an innovation for each write, so none for the token.
+  struct Step {
+    Vector<Scalar, Dv> mean;
+    Scalar variance;      ///< After the last write.
+    Scalar log_evidence;  ///< Summed over the writes.
+  };
+
+  /// As `Layer::step`.
+  Step step(State& state, const Token<Scalar>& token) const {
     assert(token.key.size() == Writes * key_dim() && token.value.size() == Writes * value_dim());
     assert(token.write_strength.size() == Writes);
-    StepOutput<Scalar, Dv> out = base_.step(state, write(token, 0));
+    auto last = base_.step(state, write(token, 0));
+    Scalar evidence = last.log_evidence;
     for (Index j = 1; j < Writes; ++j) {
-      const Scalar evidence = out.log_evidence;
-      out = base_.step(state, write(token, j));
-      out.log_evidence += evidence;
+      last = base_.step(state, write(token, j));
+      evidence += last.log_evidence;
     }
-    return out;
+    return {std::move(last.mean), last.variance, evidence};
   }
 
  private:

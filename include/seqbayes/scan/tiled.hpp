@@ -21,13 +21,15 @@ concept TiledLayer = std::is_floating_point_v<typename L::Scalar> && requires {
 /// little, short enough that a tile's inputs stay in the second cache.
 inline constexpr Index default_tile = 128;
 
-/// Where a scan puts its results: T x Dv means without gaps, and, if not null, T variances and the
-/// log evidence.
+/// Where a scan puts its results: T x Dv means without gaps, and, if not null, T variances, the log
+/// evidence, T innovation variances and norms.
 template <class Scalar>
 struct Results {
   Scalar* mean = nullptr;
   Scalar* variance = nullptr;
   CompensatedSum<Scalar>* log_evidence = nullptr;
+  Scalar* innovation_variance = nullptr;
+  Scalar* innovation_norm2 = nullptr;
 };
 
 /// Whether all of `count` numbers are finite.
@@ -254,6 +256,8 @@ class TiledScan {
                                                  in_.innovation_norm2.data()[i],
                                                  in_.innovation_variance.data()[i], dv_);
       }
+      std::copy_n(in_.innovation_variance.data(), count, out.innovation_variance + first);
+      std::copy_n(in_.innovation_norm2.data(), count, out.innovation_norm2 + first);
     }
   }
 
