@@ -33,6 +33,59 @@ TEST_CASE("R4.7: where the law starts and how it ends") {
   }
 }
 
+/// R4.7's equations as they stand, in v, with eta by bisection: ln(retention) after load c.
+long double log_retention(long double Q, long double r, Count n, long double load, int steps) {
+  using Real = long double;
+  const auto law = random_keys_law(Q, r);
+  const Real settled = 2 * law.w / Q;
+  const auto eta_at = [&](Real v) {
+    const Real product = Q * (r + law.variance) * v * v * std::exp(-Q * (r * v * v + v));
+    Real low = 0, high = 1;
+    for (int i = 0; i < 80; ++i) {
+      const Real middle = (low + high) / 2;
+      (middle * std::exp(-middle) < product ? low : high) = middle;
+    }
+    return low;
+  };
+  const auto slope = [&](Real v) {
+    if (v == 0) return 1 / (r + law.variance);
+    if (v >= settled) return Real(0);  // it comes no further, but for rounding
+    const Real eta = eta_at(v);
+    return (1 - eta) * Q * v * v / eta;
+  };
+  const Real h = load / steps;
+  Real v = 0, faded = 0;
+  for (int i = 0; i < steps; ++i) {
+    const Real k1 = slope(v), k2 = slope(v + h / 2 * k1), k3 = slope(v + h / 2 * k2);
+    const Real k4 = slope(v + h * k3);
+    faded += Q * h * (v + h / 6 * (k1 + k2 + k3));
+    v += h / 6 * (k1 + 2 * k2 + 2 * k3 + k4);
+  }
+  const Real sigma = eta_at(v) / (Q * v * v) - r;
+  return std::log(sigma / (sigma + r / static_cast<Real>(n))) - faded;
+}
+
+TEST_CASE("R4.7: at large loads and any drift, against its equations in long double") {
+  const double cases[][3] = {
+      {0.05, 0.8, 3}, {1, 1, 50}, {100, 1, 20}, {1e4, 1, 20}, {3e6, 1e6, 50}};
+  for (const auto& [Q, r, load] : cases) {
+    INFO("Q " << Q << ", r " << r << ", load " << load);
+    const auto got = retention_under_drift(Q, r, 2, load);
+    const double want = double(log_retention(Q, r, 2, load, 4000));
+    // 200 steps are right to 1e-6. Where eta nears 1 its equation is even in 1 - eta, so that the
+    // reference has half its digits: sqrt(1e-19) times 2 w c, at most 40.
+    CHECK(std::abs(std::log(got.retention) - want) < 2e-6);
+    CHECK(std::isfinite(got.mse));
+  }
+  // Drift and noise matter by their ratio alone, whatever their size.
+  const auto one = retention_under_drift(0.5, 1.0, 3, 2.0);
+  for (const double unit : {1e-290, 1e-100, 1e100, 1e290}) {
+    const auto same = retention_under_drift(0.5 * unit, unit, 3, 2.0);
+    CHECK(deviation(same.retention, one.retention) < 1e-14);
+    CHECK(deviation(same.mse / unit, one.mse) < 1e-14);
+  }
+}
+
 TEST_CASE("R4.7: against the layer") {
   constexpr Index d = 100, most = 2 * d;
   constexpr int targets = 60;

@@ -247,17 +247,21 @@ Calibration<Scalar> repeated_write_calibration(Index n, const NoiseLevels<Scalar
   };
   const auto error = [&](const Scalar& m) {
     const auto w = weights(m);
-    const Scalar drift = m * w.prior * w.prior + m * (m - Scalar(1)) * w.prior * w.write +
-                         m * (m - Scalar(1)) * (m + m - Scalar(1)) / Scalar(6) * w.write * w.write;
-    return Scalar(w.prior * w.prior * truth.prior_variance +
-                  m * w.write * w.write * truth.observation_noise + truth.process_noise * drift);
+    const Scalar earlier = m - Scalar(1), omega = truth.process_noise;
+    // Causes: the prior and m drifts before all writes; noise; drift between writes
+    const Scalar old = w.prior * (truth.prior_variance + m * omega);
+    const Scalar noise = truth.observation_noise + earlier * (m + earlier) / Scalar(6) * omega;
+    return Scalar(w.prior * old + m * w.write * (w.write * noise + w.prior * (earlier * omega)));
+  };
+  const auto claimed = [&](const Scalar& m) {  // r p / (r + m p)
+    return r < p ? Scalar(r * weights(m).write) : Scalar(p * weights(m).prior);
   };
   const Scalar last = Scalar(static_cast<double>(n));
   const Scalar before = last - Scalar(1);
   // For a noiseless filter, r = 0, the claim before its first write is its prior.
-  const Scalar claimed_before = before > Scalar(0) ? Scalar(r * weights(before).write) : p;
+  const Scalar claimed_before = before > Scalar(0) ? claimed(before) : p;
   const Scalar error_before = before > Scalar(0) ? error(before) : truth.prior_variance;
-  return {error(last), r * weights(last).write,
+  return {error(last), claimed(last),
           (error_before + truth.process_noise + truth.observation_noise) / (r + claimed_before)};
 }
 
@@ -273,7 +277,7 @@ Calibration<Scalar> steady_calibration(const Scalar& gain, const Scalar& innovat
   const Scalar r = truth.observation_noise, omega = truth.process_noise;
   const Scalar lost = gain * (Scalar(2) - gain);  // of the error's variance, in one write
   return {(rest * rest * omega + gain * gain * r) / lost, rest * gain * innovation_variance,
-          (omega + Scalar(2) * gain * r) / (lost * innovation_variance)};
+          (omega + Scalar(2) * gain * r) / innovation_variance / lost};
 }
 
 }  // namespace seqbayes::dynamics

@@ -22,14 +22,6 @@ OldAndNew<Scalar> follow(const Retrieval<Scalar>& before, const Retrieval<Scalar
   return {after.initial_weight * before.total_weight, after.total_weight};
 }
 
-/// A filter: the second phase starts from the variance that it claims after the first.
-template <class Rule>
-auto after_change_of_filter(const Rule& rule, Count n, Count m) {
-  Rule later = rule;
-  later.prior_variance = claimed_variance(rule, n);
-  return follow(after_writes(rule, n), after_writes(later, m));
-}
-
 }  // namespace detail
 
 /// R5.1 to R5.3: the filter. The second phase is R1.2 from the variance p_n. Without process noise
@@ -38,7 +30,14 @@ auto after_change_of_filter(const Rule& rule, Count n, Count m) {
 /// alpha^-2 a step. With process noise f -> 1 - (1 - a*)^m for large n.
 template <class Scalar>
 OldAndNew<Scalar> after_change(const FilterRule<Scalar>& rule, Count n, Count m) {
-  return detail::after_change_of_filter(rule, n, m);
+  // The second phase starts from the variance that the filter claims after the first.
+  FilterRule<Scalar> later = rule;
+  later.prior_variance = claimed_variance(rule, n);
+  if (n > 0 && !(rule.observation_noise + rule.process_noise > Scalar(0))) {
+    later.observation_noise = Scalar(1);  // p_n / r is finite as r -> 0
+    later.prior_variance = gain_of_write(rule, n);
+  }
+  return detail::follow(after_writes(rule, n), after_writes(later, m));
 }
 
 /// R5.5: a reset layer, whatever n: without decay f = 1 - (1 - b)^m.
@@ -53,34 +52,46 @@ OldAndNew<Scalar> after_change(const ResetRule<Scalar>& rule, Count n, Count m) 
 template <class Scalar>
 struct InflationRule {
   Scalar prior_variance{1};     ///< p_0 > 0, in V^2.
-  Scalar observation_noise{1};  ///< r >= 0, in V^2.
+  Scalar observation_noise{1};  ///< r >= 0, in V^2; lambda = r / p_0 finite.
   Scalar kept{1};               ///< mu, the share of the precision that a step keeps.
 };
 
 /// R5.4: w_j = mu^(n-j) / (lambda mu^n + G_n(mu)), normalised SSD with alpha = mu but for the
-/// prior; n >= 0, and n >= 1 for r = 0.
+/// prior; n >= 0.
 template <class Scalar>
 Retrieval<Scalar> after_writes(const InflationRule<Scalar>& rule, Count n) {
+  if (n == 0) return {Scalar(1), Scalar(0), Scalar(1), Scalar(0)};
   const Scalar lambda = rule.observation_noise / rule.prior_variance;
+  const auto mu = Ratio<Scalar>::of(rule.kept);
+  const auto sums = geometric_sums(mu, n);
+  const Scalar prior = lambda * sums.power(), whole = prior + sums.sum;
+  return {prior / whole, sums.sum / whole, prior / whole,
+          geometric_sum(mu * mu, n) / whole / whole};
+}
+
+/// R5.4: the gain of the n-th write, n >= 1, the weight of its value just then:
+/// 1 / (lambda mu^n + G_n(mu)).
+template <class Scalar>
+Scalar gain_of_write(const InflationRule<Scalar>& rule, Count n) {
   const auto sums = geometric_sums(rule.kept, n);
-  const Scalar whole = lambda * sums.power + sums.sum;
-  const Scalar initial = lambda * sums.power / whole;
-  return {initial, sums.sum / whole, initial,
-          geometric_sum(Scalar(rule.kept * rule.kept), n) / (whole * whole)};
+  return Scalar(1) / (rule.observation_noise / rule.prior_variance * sums.power() + sums.sum);
 }
 
 /// R5.4: the variance p_n that this filter claims, in V^2: 1 / p_n = mu^n / p_0 + G_n(mu) / r.
 template <class Scalar>
 Scalar claimed_variance(const InflationRule<Scalar>& rule, Count n) {
-  const auto sums = geometric_sums(rule.kept, n);
-  return rule.observation_noise * rule.prior_variance /
-         (rule.observation_noise * sums.power + rule.prior_variance * sums.sum);
+  return n == 0 ? rule.prior_variance : rule.observation_noise * gain_of_write(rule, n);
 }
 
 /// R5.4: f = G_m(mu) / (G_(n+m)(mu) + lambda mu^(n+m)).
 template <class Scalar>
 OldAndNew<Scalar> after_change(const InflationRule<Scalar>& rule, Count n, Count m) {
-  return detail::after_change_of_filter(rule, n, m);
+  InflationRule<Scalar> later = rule;
+  if (n > 0) {  // p_n over r, which is finite as r -> 0
+    later.prior_variance = gain_of_write(rule, n);
+    later.observation_noise = Scalar(1);
+  }
+  return detail::follow(after_writes(rule, n), after_writes(later, m));
 }
 
 /// R5.2, R5.5: the writes until half the answer is new, ln 2 / -ln(1 - b), for a constant gain

@@ -67,28 +67,30 @@ struct ReadAtOtherKey {
 
     // Weight of the j-th write of b over rho: D_n u_j = p_a phi^(n+j-1)
     //   + later phi^(n-j) G_j(phi^2) + skew (phi^(n-j) - phi^(j-1))
-    const Scalar later = limit.gain * (p_a + predicted);
-    const Scalar skew = delta * limit.gain * phi.sum / (one + limit.contraction);
-    const Scalar& phi_before = sums.before.power;  // phi^(n-1)
-    const Scalar crossed = p_a * phi.power * (count * phi_before - square.sum) +
+    // All over D_n, which is no less than p_a, predicted and delta.
+    const Scalar before = p_a / d, later = limit.gain * (p_a + predicted) / d;
+    const Scalar skew = delta / d * limit.gain * phi.sum / (one + limit.contraction.value);
+    const Scalar& phi_before = sums.before.power();  // phi^(n-1)
+    const Scalar crossed = before * phi.power() * (count * phi_before - square.sum) +
                            later * (square.rising - phi_before * square.sums);
-    noise_of_b =
-        (p_a * p_a * square.power * square.sum +
-         two * p_a * later * phi.power * phi_before * square.sums + later * later * square.squares +
-         two * skew * crossed + two * skew * skew * (square.sum - count * phi_before)) /
-        (d * d);
-    const Scalar convolved = phi.sum * (phi.sum + phi.power) / (one + limit.contraction);
-    interference = (p_a * square.sum + omega * convolved) / d;
+    noise_of_b = before * before * square.power() * square.sum +
+                 two * before * later * phi.power() * phi_before * square.sums +
+                 later * later * square.squares + two * skew * crossed +
+                 two * skew * skew * (square.sum - count * phi_before);
+    const Scalar convolved = phi.sum * (phi.sum + phi.power()) / (one + limit.contraction.value);
+    interference = before * square.sum + omega / d * convolved;
     not_interfered =
-        (sums.unforgotten * phi.power + delta * square.sum + predicted * phi.power * phi.sum) / d;
+        (sums.unforgotten * phi.power() + delta * square.sum + predicted * phi.power() * phi.sum) /
+        d;
 
-    const Scalar learnt = limit.gain * phi.sum;  // 1 - phi^n
-    variance =
-        s * (p_a + count * omega) +
-        rho2 *
-            (lambda_1 * p_a * square.power + (p_a + predicted) * limit.posterior * square.sum +
-             delta * (p_a * square.sum + lambda_1 * learnt * learnt)) /
-            d;
+    const Scalar learnt = limit.gain * phi.sum;                   // 1 - phi^n
+    const auto product = [&](const Scalar& x, const Scalar& y) {  // x y / D_n
+      return x > y ? Scalar(y * (x / d)) : Scalar(x * (y / d));
+    };
+    const Scalar of_p_a = (lambda_1 * square.power() + delta * square.sum) / d;
+    variance = s * (p_a + count * omega) +
+               rho2 * (p_a * of_p_a + product(p_a + predicted, limit.posterior) * square.sum +
+                       product(delta, lambda_1) * learnt * learnt);
   }
 };
 
@@ -149,11 +151,10 @@ Collision<Scalar> after_collision(const ResetRule<Scalar>& rule, const Scalar& r
                                   Count n_b) {
   const Scalar one(1), rho2 = rho * rho, s = (one - rho) * (one + rho);
   const Retrieval<Scalar> a = after_writes(rule, n_a), b = after_writes(rule, n_b);
-  const auto across = geometric_sums(rule.decay, n_b);
-  const Scalar kept = s * across.power + rho2 * b.initial_weight;
-  // 1 - kept; 1 - psi^n = S + (1 - S - Phi), of which the bracket is 0 without decay
-  const Scalar lost = s * (one - rule.decay) * across.sum +
-                      rho2 * (b.total_weight + (b.missing_weight - b.initial_weight));
+  const auto across = geometric_sums(rule.decay, n_b).ratio;
+  const auto along = geometric_sums(detail::contraction(rule), n_b).ratio;
+  const Scalar kept = s * across.value + rho2 * along.value;
+  const Scalar lost = s * across.lost + rho2 * along.lost;  // 1 - kept
   const Scalar spilt = rho * b.initial_weight;
   return {{a.total_weight * kept, a.missing_weight + a.total_weight * lost, rho * b.total_weight,
            kept * kept * a.noise_factor + rho2 * b.noise_factor},
@@ -166,11 +167,13 @@ Collision<Scalar> after_collision(const ResetRule<Scalar>& rule, const Scalar& r
 template <class Scalar>
 Collision<Scalar> after_collision(const AttentionRule<Scalar>& rule, const Scalar& rho, Count n_a,
                                   Count n_b) {
-  const Scalar one(1), rho2 = rho * rho;
+  const Scalar rho2 = rho * rho;
   const Retrieval<Scalar> a = after_writes(rule, n_a), b = after_writes(rule, n_b);
-  const Scalar old = b.initial_weight * a.total_weight;
+  const auto faded = geometric_sums(rule.decay, n_b).ratio;
+  const Scalar old = faded.value * a.total_weight;
+  const Scalar missing = faded.lost + faded.value * a.missing_weight;  // 1 - old
   const Scalar old_noise = b.initial_weight * b.initial_weight * a.noise_factor;
-  return {{old, one - old, rho * b.total_weight, old_noise + rho2 * b.noise_factor},
+  return {{old, missing, rho * b.total_weight, old_noise + rho2 * b.noise_factor},
           {b.total_weight, b.missing_weight, rho * old, rho2 * old_noise + b.noise_factor}};
 }
 
@@ -181,7 +184,7 @@ Collision<Scalar> after_collision(const AttentionRule<Scalar>& rule, const Scala
 template <class Scalar>
 Scalar protection_factor(const Scalar& lambda, const Scalar& rho, Count n_a) {
   const Scalar one(1), n(detail::as_scalar<Scalar>(n_a));
-  return lambda * (one + lambda) / (lambda * (lambda + n + one) + (one - rho) * (one + rho) * n);
+  return (one + lambda) / (lambda + n + one + (one - rho) * (one + rho) * n / lambda);
 }
 
 }  // namespace seqbayes::dynamics

@@ -17,9 +17,9 @@ Scalar excess_of_constant_gain(const Scalar& lambda, const Scalar& gain, Count n
   const Scalar one(1);
   Scalar excess(0);
   for (Count j = 1; j <= n; ++j) {
-    const Scalar after = detail::as_scalar<Scalar>(j) + lambda;
-    const Scalar mismatch = gain - one / after;
-    excess = (one - gain) * (one - gain) * excess + after / (after - one) * mismatch * mismatch;
+    const Scalar before = detail::as_scalar<Scalar>(j - 1) + lambda, after = before + one;
+    const Scalar mismatch = gain * before - (one - gain);  // (b - 1 / after) after
+    excess = (one - gain) * (one - gain) * excess + mismatch / before * (mismatch / after);
   }
   return excess;
 }
@@ -33,8 +33,16 @@ Scalar crossover(const Scalar& lambda, const Scalar& gain, const Scalar& first_e
   using std::sqrt;
   const Scalar zero(0), one(1), two(2);
   const Scalar rho = gain / (two - gain);  // the plateau of b in units of r
-  const Scalar square = one + Scalar(4) * rho * lambda * (lambda * first_error - one);
-  return square < zero ? zero : (one + sqrt(square)) / (two * rho) - lambda;
+  // n = (1 + sqrt(1 + 4 rho lambda (lambda D - 1))) / (2 rho) - lambda, with all but the result
+  // over `scale`; by (root - rest) (root + rest) = 4 rho l^2 (D - rho) where the difference
+  // cancels.
+  const Scalar scale = lambda > one ? lambda : one;
+  const Scalar l = lambda / scale, unit = one / scale;
+  const Scalar square = unit * unit + Scalar(4) * rho * l * (l * first_error - unit);
+  if (square < zero) return zero;
+  const Scalar root = sqrt(square), rest = two * rho * l - unit;
+  return rest > zero ? Scalar(two * lambda * (l * (first_error - rho) / (root + rest)))
+                     : Scalar((root - rest) / (two * rho) * scale);
 }
 
 /// R1.7: the constant gain b in [0, 1] with the least error after n >= 1 writes, for a first error
@@ -46,19 +54,20 @@ template <class Scalar>
 Scalar best_constant_gain(const Scalar& first_error, Count n) {
   const Scalar one(1), two(2), count(detail::as_scalar<Scalar>(n));
   const auto balance = [&](const Scalar& b) {
-    const Scalar c = one - b;
-    return count * power(c, 2 * n - 1) * (first_error * (one + c) - b) -
-           b * geometric_sum(Scalar(c * c), n);
+    const auto c = Ratio<Scalar>::losing(b);
+    return count * power(c, 2 * n - 1) * (first_error * (one + c.value) - b) -
+           b * geometric_sum(c * c, n);
   };
   Scalar low(0), high(1);
   for (Scalar b = one / two; low < b && b < high; b = (low + high) / two) {
     (balance(b) > Scalar(0) ? low : high) = b;
   }
-  const Scalar c = one - low, odd = power(c, 2 * n - 1);
-  const Scalar even = power(c, 2 * n - 2);
+  const auto ratio = Ratio<Scalar>::losing(low);
+  const Scalar& c = ratio.value;
+  const Scalar odd = power(ratio, 2 * n - 1), even = power(ratio, 2 * n - 2);
   const Scalar slope = -count * (two * count - one) * even * (first_error * (one + c) - low) -
                        count * odd * (first_error + one) -
-                       (two * count * odd + low * geometric_sum(Scalar(c * c), n)) / (one + c);
+                       (two * count * odd + low * geometric_sum(ratio * ratio, n)) / (one + c);
   return low - balance(low) / slope;
 }
 

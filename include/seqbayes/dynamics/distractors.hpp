@@ -11,6 +11,17 @@
 
 namespace seqbayes::dynamics {
 
+namespace detail {
+
+/// 1 - S x for S = a.total_weight and x = 1 - lost.
+template <class Scalar>
+Scalar missing_of(const Retrieval<Scalar>& a, const Scalar& retention, const Scalar& lost) {
+  return retention < Scalar(0.5) ? Scalar(Scalar(1) - retention)
+                                 : Scalar(a.missing_weight + a.total_weight * lost);
+}
+
+}  // namespace detail
+
 /// The target and the values of the distractors, of mean 0. The memory starts empty.
 template <class Scalar>
 struct Target {
@@ -42,12 +53,22 @@ Forgetting<Scalar> after_distractors(const AttentionRule<Scalar>& rule,
                                      const Target<Scalar>& target, const Scalar& dim, Count m,
                                      const Scalar& divisor = Scalar(1)) {
   const Retrieval<Scalar> a = after_writes(rule, target.writes);
-  const Scalar square = rule.decay * rule.decay;
-  const auto later = geometric_sums(square, m);
-  const Scalar retention = power(rule.decay, m) * a.total_weight / divisor;
-  const Scalar missing = Scalar(1) - retention;
+  const auto alpha = Ratio<Scalar>::of(rule.decay);
+  const auto later = geometric_sums(alpha * alpha, m);
+  const auto faded = geometric_sums(alpha, m).ratio;
+  const Scalar retention = faded.value * a.total_weight / divisor;
+  // 1 - R; n - G_n = (1 - alpha) sum of G_j, j < n, is all that is left where alpha is near 1
+  const Scalar writes = detail::as_scalar<Scalar>(target.writes), two(2);
+  const Scalar one(1);
+  Scalar missing;
+  if (target.writes > 0 && writes < two * divisor) {
+    const Scalar unequal = alpha.lost * geometric_sums(alpha, target.writes - 1).sums;
+    missing = ((divisor - writes) + unequal + faded.lost * a.total_weight) / divisor;
+  } else {
+    missing = ((divisor - one) + faded.lost + faded.value * a.missing_weight) / divisor;
+  }
   const Scalar noise =
-      later.power * target.noise * a.noise_factor + target.distractor_variance / dim * later.sum;
+      later.power() * target.noise * a.noise_factor + target.distractor_variance / dim * later.sum;
   return {retention, missing,
           missing * missing * target.value * target.value + noise / (divisor * divisor)};
 }
@@ -62,23 +83,23 @@ Forgetting<Scalar> after_distractors(const ResetRule<Scalar>& rule, const Target
   const RandomContraction<Scalar> contraction(rule, dim);
   const Retrieval<Scalar> a = after_writes(rule, target.writes);
   // The target's part of the answer is scaled by a random factor of mean R_1 and mean square X.
-  const Scalar mean = alpha * (one - b / dim);
-  const auto kept = geometric_sums(mean, m);
+  const Scalar share = b / dim;
+  const Ratio<Scalar> mean{alpha * (one - share), (one - alpha) + alpha * share};
+  const auto kept = geometric_sums(mean, m).ratio;
   const Scalar spread =
       contraction.gap / dim * divided_power(contraction.trace, contraction.deviator, m);
   const Scalar mean_square = power(contraction.deviator, m) + spread;
   const Scalar variance =  // X - R_1^2
-      alpha * alpha * b * b * (dim - two) / (dim * dim * (dim + two)) *
-          divided_power(contraction.deviator, Scalar(mean * mean), m) +
+      alpha * alpha * share * share * ((dim - two) / (dim + two)) *
+          divided_power(contraction.deviator, mean * mean, m) +
       spread;
-  const Scalar retention = a.total_weight * kept.power;
-  const Scalar lost = (one - alpha + alpha * b / dim) * kept.sum;  // 1 - R_1
-  const Scalar missing = a.missing_weight + a.total_weight * lost;
+  const Scalar retention = a.total_weight * kept.value;
+  const Scalar missing = detail::missing_of(a, retention, kept.lost);
   const Scalar y2 = target.value * target.value;
   return {retention, missing,
           y2 * (missing * missing + a.total_weight * a.total_weight * variance) +
               target.noise * a.noise_factor * mean_square +
-              b * b * target.distractor_variance / dim * geometric_sum(contraction.trace, m)};
+              b * share * target.distractor_variance * geometric_sum(contraction.trace, m)};
 }
 
 /// R3.3 as the key width grows at load c = m / d, without decay (`rule.decay` has to be 1):
@@ -92,8 +113,9 @@ Forgetting<Scalar> at_load(const ResetRule<Scalar>& rule, const Target<Scalar>& 
   const Scalar& b = rule.gain;
   const Retrieval<Scalar> a = after_writes(rule, target.writes);
   const Scalar kept = exp(-b * load);
-  const Scalar missing = a.missing_weight - a.total_weight * expm1(-b * load);
-  return {a.total_weight * kept, missing,
+  const Scalar retention = a.total_weight * kept;
+  const Scalar missing = detail::missing_of(a, retention, Scalar(-expm1(-b * load)));
+  return {retention, missing,
           missing * missing * target.value * target.value +
               kept * kept * target.noise * a.noise_factor -
               b / (two - b) * target.distractor_variance * expm1(-b * (two - b) * load)};
@@ -120,15 +142,15 @@ FilterForgetting<Scalar> after_distractors(const FilterRule<Scalar>& rule,
   out.retention = alone.total_weight;
   out.missing = alone.missing_weight;
   out.mse = alone.mse(target.value, target.noise) +
-            target.distractor_variance * keys.relative_crosstalk / (whole * whole);
+            target.distractor_variance * (keys.relative_crosstalk / whole / whole);
   out.claimed_variance = rule.observation_noise / whole;
   return out;
 }
 
 /// R3.6: the filter without decay and process noise at load c = m / d, as the key width grows; with
 /// an error of O(1 / d). Without noise nothing is forgotten up to c = 1; beyond,
-/// R = n_a / (n_a + c - 1): hyperbolic forgetting. Domain: prior variance > 0, see
-/// `marchenko_pastur`.
+/// R = n_a / (n_a + c - 1): hyperbolic forgetting. Domain: prior variance > 0,
+/// r over it finite (and above 0 for n_a = 0), see `marchenko_pastur`.
 template <class Scalar>
 FilterForgetting<Scalar> at_load(const FilterRule<Scalar>& rule, const Target<Scalar>& target,
                                  const Scalar& load) {
@@ -164,7 +186,7 @@ Scalar distracted_plateau(const ResetRule<Scalar>& rule, const Target<Scalar>& t
   const Scalar& b = rule.gain;
   // d (1 - gamma_T)
   const Scalar rate = dim * (one - rule.decay) * (one + rule.decay) + square * b * (two - b);
-  return target.value * target.value + target.distractor_variance * b * b / rate;
+  return target.value * target.value + target.distractor_variance * b * (b / rate);
 }
 
 }  // namespace seqbayes::dynamics

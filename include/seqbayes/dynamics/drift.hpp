@@ -16,9 +16,10 @@ namespace seqbayes::dynamics {
 /// visit, `gain` b*.
 template <class Scalar>
 RiccatiLimit<Scalar> cyclic_keys(const FilterRule<Scalar>& rule, Count dim) {
-  const auto round = geometric_sums(Scalar(rule.decay * rule.decay), dim);
+  const auto alpha = Ratio<Scalar>::of(rule.decay);
+  const auto round = geometric_sums(alpha * alpha, dim);
   FilterRule<Scalar> visit = rule;
-  visit.decay = power(rule.decay, dim);
+  visit.decay = power(alpha, dim);
   visit.process_noise = rule.process_noise * round.sum;
   return riccati_limit(visit);
 }
@@ -27,8 +28,9 @@ RiccatiLimit<Scalar> cyclic_keys(const FilterRule<Scalar>& rule, Count dim) {
 /// alpha^2j p + omega G_j(alpha^2).
 template <class Scalar>
 Scalar unvisited(const FilterRule<Scalar>& rule, const Scalar& variance, Count steps) {
-  const auto later = geometric_sums(Scalar(rule.decay * rule.decay), steps);
-  return later.power * variance + rule.process_noise * later.sum;
+  const auto alpha = Ratio<Scalar>::of(rule.decay);
+  const auto later = geometric_sums(alpha * alpha, steps);
+  return later.power() * variance + rule.process_noise * later.sum;
 }
 
 /// R4.2: a reset layer of gain b, 0 < b < 2, on d orthonormal keys that take turns: its error just
@@ -38,12 +40,12 @@ Scalar unvisited(const FilterRule<Scalar>& rule, const Scalar& variance, Count s
 template <class Scalar>
 Scalar cyclic_error(const Scalar& gain, const FilterRule<Scalar>& truth, Count dim) {
   const Scalar one(1);
-  const auto round = geometric_sums(Scalar(truth.decay * truth.decay), dim);
+  const auto alpha = Ratio<Scalar>::of(truth.decay);
+  const auto round = geometric_sums(alpha * alpha, dim);
   const Scalar kept = (one - gain) * (one - gain);
   // 1 - alpha^2d (1 - b)^2
-  const Scalar lost = (one - truth.decay) * (one + truth.decay) * round.sum +
-                      round.power * gain * (Scalar(2) - gain);
-  return (kept * truth.process_noise * round.sum + gain * gain * truth.observation_noise) / lost;
+  const Scalar lost = round.ratio.lost + round.power() * gain * (Scalar(2) - gain);
+  return (kept * truth.process_noise * round.sum + gain * (gain * truth.observation_noise)) / lost;
 }
 
 /// R4.2 to R4.4: the gain b*(Q) in [0, 1) of the filter that sees a random walk of variance Q
@@ -84,7 +86,10 @@ UnequalVisits<Scalar> unequal_visits(const Periods& periods, const Scalar& proce
 template <class Scalar>
 Scalar random_keys_error(const Scalar& gain, const Scalar& drift, const Scalar& noise,
                          const Scalar& dim) {
-  return (drift + gain * gain * noise) / (gain * (Scalar(2) - gain)) - drift / dim;
+  // (Q + b^2 r) / (b (2 - b)) - Q / d, with b (2 - b) = 1 - (1 - b)^2
+  const Scalar one(1), two(2), rest = one - gain;
+  const Scalar share = ((dim - one) + rest * rest) / dim;
+  return drift / gain * (share / (two - gain)) + gain * noise / (two - gain);
 }
 
 /// R4.5: the law of the filter on random isotropic keys, d -> infinity at fixed Q.
@@ -105,11 +110,11 @@ RandomKeysLaw<Scalar> random_keys_law(const Scalar& drift, const Scalar& noise) 
   using std::exp;
   using std::expm1;
   using std::sqrt;
-  // w = 2 Q / (Q + sqrt(Q^2 + 16 Q r))
-  const Scalar root = sqrt(drift), sum = root + sqrt(drift + Scalar(16) * noise);
-  const Scalar w = Scalar(2) * root / sum;
-  const Scalar rest = Scalar(16) * noise / (sum * sum);  // 1 - w
-  return {w, noise * (expm1(w) + w) / rest, exp(w) / (Scalar(4) * w), expm1(w)};
+  // w = 2 Q / (Q + sqrt(Q^2 + 16 Q r)), and r / (1 - w) = (sum / 4)^2
+  const Scalar root = sqrt(drift);
+  const Scalar sum = root + detail::hypotenuse<Scalar>(root, Scalar(4) * sqrt(noise));
+  const Scalar w = Scalar(2) * (root / sum), quarter = sum / Scalar(4);
+  return {w, (expm1(w) + w) * quarter * quarter, exp(w) / (Scalar(4) * w), expm1(w)};
 }
 
 /// R4.9: the filter designed for other noise levels than the truth's, on random keys as d ->
@@ -123,28 +128,32 @@ Scalar tracking_error(const RandomKeysLaw<Scalar>& law, const Scalar& true_drift
 }
 
 /// R4.6: tau of the filter on random keys with scalar decay, d -> infinity at fixed Q = d omega > 0
-/// and fading Delta = d (1 - alpha^2) >= 0. Delta = 0 is R4.5, Q -> 0 gives 0.
+/// and fading Delta = d (1 - alpha^2) >= 0. Delta = 0 is R4.5, Q -> 0 gives 0. tau / r
+/// has to be a normal number.
 template <class Scalar>
 Scalar random_keys_variance(const Scalar& drift, const Scalar& fading, const Scalar& noise) {
   using std::expm1;
   using std::sqrt;
-  const Scalar two(2), Qr = drift * noise, Dr = fading * noise;
-  // F(u) = (Q u^2 + Delta u) (2 Q r u + Q + Delta r) - 2 Q u - Delta has one positive root. There
-  // kappa = r (Q u^2 + Delta u) < 1, so Newton's method falls to it from where kappa = 1: F is
-  // convex.
-  const auto step = [&](const Scalar& u) {
-    const Scalar slope = two * drift * u + fading, factor = two * Qr * u + drift + Dr;
-    const Scalar quadratic = (drift * u + fading) * u;
-    return Scalar(u - (quadratic * factor - slope) /
-                          (slope * factor + quadratic * two * Qr - two * drift));
+  const Scalar two(2);
+  // With kappa = r (Q u^2 + Delta u), F(u) = kappa (2 Q r u + Q + Delta r) - 2 Q r u - Delta r has
+  // one positive root, below u_0 where kappa = 1. By t = u / u_0: kappa = a t^2 + b t, a + b = 1,
+  // and F = kappa (2 a t + A + b) - (2 a t + b) up to a factor, A = Q u_0. Newton's method falls to
+  // the root, F being convex.
+  const Scalar speed = sqrt(drift) / sqrt(noise);
+  const Scalar start = two / (fading + detail::hypotenuse<Scalar>(fading, two * speed));  // r u_0
+  const Scalar root_a = speed * start, a = root_a * root_a, b = fading * start, A = speed * root_a;
+  const auto slope = [&](const Scalar& t) { return Scalar(two * a * t + b); };
+  const auto step = [&](const Scalar& t) {
+    const Scalar kappa_over_t = a * t + b, along = slope(t), factor = along + A;
+    return Scalar(t - (kappa_over_t * (t * factor) - along) /
+                          (along * factor + two * a * (kappa_over_t * t - Scalar(1))));
   };
-  Scalar u = two / (Dr + sqrt(Dr * Dr + Scalar(4) * Qr));
-  for (Scalar next = step(u); next < u; next = step(u)) u = next;
-  u = step(u);                                                 // for derivatives
-  const Scalar missing = drift / (two * Qr * u + Dr + drift);  // 1 - kappa
-  const Scalar kappa = noise * (drift * u + fading) * u;
+  Scalar t(1);
+  for (Scalar next = step(t); next < t; next = step(t)) t = next;
+  t = step(t);                                               // for derivatives
+  const Scalar along = slope(t), missing = A / (along + A);  // 1 - kappa
   // r + tau = r e^(kappa + Q u - 1) / kappa
-  return noise * (expm1(Scalar(drift * u - missing)) + missing) / kappa;
+  return (expm1(Scalar(A * t - missing)) + missing) * (noise * (along + A)) / along;
 }
 
 /// R4.8: a reset layer in steady state on random keys without decay, in key width `dim`; then n_a
@@ -153,19 +162,24 @@ Scalar random_keys_variance(const Scalar& drift, const Scalar& fading, const Sca
 template <class Scalar>
 Scalar revisited_error(const ResetRule<Scalar>& rule, const Scalar& drift, const Scalar& noise,
                        const Scalar& dim, Count n_a, Count m) {
-  const Scalar one(1), omega = drift / dim;
+  const Scalar one(1), across = (dim - one) * (drift / dim);  // of the drift omega a write
   const RandomContraction<Scalar> contraction(rule, dim);
   const Scalar steady = random_keys_error(rule.gain, drift, noise, dim);
-  // Of the error at the key and of its trace over all directions, what exceeds the steady state. A
-  // write of the key moves both alike, and drift adds (d - 1) omega across it.
-  const Scalar kept = (one - rule.gain) * (one - rule.gain);
+  const Scalar rest = one - rule.gain;
+  const Ratio<Scalar> kept{rest * rest, rule.gain * (one + rest)};
   const auto writes = geometric_sums(kept, n_a);
   const Scalar written =
-      writes.power * steady + (kept * omega + rule.gain * rule.gain * noise) * writes.sum;
-  const Scalar at_key = written - steady;
-  const Scalar mean = (at_key + detail::as_scalar<Scalar>(n_a) * (dim - one) * omega) / dim;
-  return steady + power(contraction.trace, m) * mean +
-         power(contraction.deviator, m) * (at_key - mean);
+      writes.power() * steady +
+      (kept.value * (drift / dim) + rule.gain * (rule.gain * noise)) * writes.sum;
+  // What the mean over all directions exceeds the steady state by: a write of the key moves the
+  // error there and its trace alike, by -(d - 1) omega G_n in all, and drift adds (d - 1) omega
+  // across it. n - G_n = (1 - x) sum of G_j, j < n.
+  const Scalar behind =
+      n_a > 0 ? Scalar(kept.lost * geometric_sums(kept, n_a - 1).sums) : Scalar(0);
+  const Scalar mean = across * behind / dim;
+  const auto deviator = geometric_sums(contraction.deviator, m).ratio;
+  const Scalar spread = contraction.gap * divided_power(contraction.trace, contraction.deviator, m);
+  return deviator.lost * steady + deviator.value * written + spread * mean;
 }
 
 }  // namespace seqbayes::dynamics

@@ -6,6 +6,8 @@
 
 #include <cmath>
 
+#include <seqbayes/dynamics/geometric.hpp>
+
 namespace seqbayes::dynamics {
 
 /// The resolvent of m isotropic unit keys K (m x d) at ridge lambda, as m, d -> infinity with
@@ -26,7 +28,7 @@ struct MarchenkoPastur {
 
   /// g2 = a' (lambda I + K'K)^-2 a = g (1 + g) / D.
   [[nodiscard]] Scalar g2() const {
-    return (Scalar(1) + inverse_g) / (inverse_g * inverse_g * root);
+    return (Scalar(1) + inverse_g) / inverse_g / (inverse_g * root);
   }
 
   /// (g - lambda g2) / g^2 = c h^2 / ((1 + h) D): the weight a' (lambda I + K'K)^-1 K' squared and
@@ -39,8 +41,15 @@ struct MarchenkoPastur {
 
   /// lambda^2 tr (K K' + lambda I)^-2 / m = h^2 / ((1 + h) D): the mean square of that. (Also
   /// (lambda^2 g2 + c - 1) / c, which cancels.)
-  [[nodiscard]] Scalar unlearned2() const {
-    return inverse_g * inverse_g / ((Scalar(1) + inverse_g) * root);
+  [[nodiscard]] Scalar unlearned2() const { return unlearned() * (inverse_g / root); }
+
+  /// tr (K K' (K K' + lambda I)^-1)^2 / m = (D - lambda) / ((1 + h) D): the mean over the stored of
+  /// the sum of squared weights that each is recalled with.
+  [[nodiscard]] Scalar learned2() const {
+    // D - lambda = (2 lambda (c + 1) + (c - 1)^2) / (D + lambda)
+    const Scalar whole = root + lambda, apart = load - Scalar(1);
+    const Scalar above = Scalar(2) * (lambda / whole) * (load + Scalar(1)) + apart / whole * apart;
+    return above / root / (Scalar(1) + inverse_g);
   }
 };
 
@@ -49,7 +58,7 @@ template <class Scalar>
 MarchenkoPastur<Scalar> marchenko_pastur(const Scalar& lambda, const Scalar& load) {
   using std::sqrt;
   const Scalar u = lambda + (load - Scalar(1));
-  const Scalar root = sqrt(u * u + Scalar(4) * lambda);
+  const Scalar root = detail::hypotenuse<Scalar>(u, Scalar(2) * sqrt(lambda));
   // h = (u + root) / 2, the positive root of h^2 - u h = lambda.
   const Scalar h = u > Scalar(0) ? (u + root) / Scalar(2) : Scalar(2) * lambda / (root - u);
   return {lambda, load, root, h};

@@ -24,10 +24,12 @@ NoiseLevels<Scalar> noise_from_innovations(const Scalar& mean_square, const Scal
                                            const Scalar& gain, const Scalar& decay = Scalar(1)) {
   const Scalar rest = Scalar(1) - gain;
   const Scalar r = rest * mean_square - lag_one / decay;
-  const Scalar predicted = mean_square - r;  // \hat E
+  const Scalar predicted = gain * mean_square + lag_one / decay;  // \hat E
   // \hat E = alpha^2 ((1 - a)^2 \hat E + a^2 r) + omega
   const Scalar decay2 = decay * decay;
-  return {r, predicted * (Scalar(1) - decay2 * rest * rest) - decay2 * gain * gain * r, Scalar(1)};
+  const Scalar lost =
+      (Scalar(1) - decay) * (Scalar(1) + decay) + decay2 * gain * (Scalar(1) + rest);
+  return {r, predicted * lost - decay2 * gain * (gain * r), Scalar(1)};
 }
 
 namespace detail {

@@ -66,12 +66,13 @@ template <class Scalar>
 struct Recall {
   Scalar error;  ///< Mean square of recalled less stored value.
   Scalar own;    ///< Mean weight of the stored value in what is recalled.
+  /// The sum of the squares of all weights, error - 1 + 2 own without cancellation: the share of
+  /// the variance of noise in the written values that is recalled with them.
+  Scalar noise_factor;
 
-  /// The sum of the squares of all weights, error - 1 + 2 own: the share of the variance of noise
-  /// in the written values that is recalled with them.
-  [[nodiscard]] Scalar noise() const { return error - Scalar(1) + Scalar(2) * own; }
+  [[nodiscard]] const Scalar& noise() const { return noise_factor; }
   /// The error against clean values that were written with noise of variance `r`.
-  [[nodiscard]] Scalar mse(const Scalar& r) const { return error + r * noise(); }
+  [[nodiscard]] Scalar mse(const Scalar& r) const { return error + r * noise_factor; }
 };
 
 /// Linear attention (decay 1) and Mamba-2 (R6.2), mean over items; with decay 1 the error is
@@ -80,18 +81,24 @@ struct Recall {
 template <class Scalar>
 Recall<Scalar> attention_recall(const Scalar& decay, Count items, Count dim) {
   const Scalar n = Scalar(static_cast<double>(items)), d = Scalar(static_cast<double>(dim));
-  const Scalar kept = geometric_sum(decay, items) / n;
-  const Scalar kept2 = geometric_sum(Scalar(decay * decay), items) / n;
-  return {Scalar(1) - Scalar(2) * kept + kept2 + (n - Scalar(1)) / d * kept2, kept};
+  const auto alpha = Ratio<Scalar>::of(decay);
+  const Scalar kept = geometric_sum(alpha, items) / n;
+  const Scalar kept2 = geometric_sum(alpha * alpha, items) / n;
+  const Scalar crosstalk = (n - Scalar(1)) / d * kept2;
+  // The mean of (1 - alpha^j)^2 over j < n; 1 - alpha^j = (1 - alpha) G_j
+  const Scalar faded = alpha.lost * (alpha.lost * geometric_sums(alpha, items - 1).square_sums) / n;
+  return {faded + crosstalk, kept, kept2 + crosstalk};
 }
 
 /// The same for the item that was written `age` < `items` tokens before the last one (R6.2).
 template <class Scalar>
 Recall<Scalar> attention_recall_at(Count age, const Scalar& decay, Count items, Count dim) {
-  const Scalar kept = power(decay, age), decay2 = decay * decay;
-  const Scalar others = geometric_sum(decay2, items) - kept * kept;
-  return {(Scalar(1) - kept) * (Scalar(1) - kept) + others / Scalar(static_cast<double>(dim)),
-          kept};
+  const auto alpha = Ratio<Scalar>::of(decay), square = alpha * alpha;
+  const auto kept = geometric_sums(alpha, age).ratio, after = geometric_sums(square, age);
+  const Scalar others =
+      after.sum + after.power() * square.value * geometric_sum(square, items - 1 - age);
+  const Scalar crosstalk = others / Scalar(static_cast<double>(dim));
+  return {kept.lost * kept.lost + crosstalk, kept.value, kept.value * kept.value + crosstalk};
 }
 
 /// Linear attention whose readout is scaled by the best factor for values with noise of variance r:
@@ -99,9 +106,9 @@ Recall<Scalar> attention_recall_at(Count age, const Scalar& decay, Count items, 
 template <class Scalar>
 Recall<Scalar> scaled_attention_recall(const Load<Scalar>& load, const Scalar& r = Scalar(0)) {
   const Scalar xi = load.items_per_dim - load.inverse_dim;
-  const Scalar left = (Scalar(1) + xi) * (Scalar(1) + r);
-  const Scalar missing = xi + r + xi * r;  // of the scale, times `left`
-  return {(missing * missing + xi) / (left * left), Scalar(1) / left};
+  const Scalar one(1), own = one / (one + xi) / (one + r);
+  const Scalar missing = (xi + r / (one + r)) / (one + xi);  // 1 - own
+  return {missing * missing + own * (own * xi), own, own * (own * (one + xi))};
 }
 
 /// DeltaNet with the same effective gain for every write (R6.3): mean over items, exact at every d.
@@ -116,18 +123,18 @@ Recall<Scalar> reset_recall(const Scalar& gain, const Load<Scalar>& load) {
   // Of the memory's mean square a write leaves gamma_T, of its excess along the item's key gamma_x.
   const auto write = RandomContraction<Scalar>::at_inverse_dim({gain}, inverse_d);
   const Scalar after_all = detail::decayed(Scalar(lost * x), Scalar(lost * inverse_d));
-  const Scalar rate = write.total_gap / write.trace;  // d (1 - gamma_x / gamma_T)
+  const Scalar rate = write.total_gap / write.trace.value;  // d (1 - gamma_x / gamma_T)
   const auto mean_over = [&](const Scalar& a) {
     return detail::MeanDecay<Scalar>(Scalar(a * x), Scalar(a * inverse_d));
   };
   const detail::MeanDecay<Scalar> excess = mean_over(rate);
   const Scalar crosstalk = gain2 * x * mean_over(lost).kept;
   // R6.3's sum with its terms of order 1 collected in (1 - b)^2, so that nothing cancels at b = 1.
-  const Scalar own2 = gain2 * after_all * inverse_d * excess.kept / write.trace;
+  const Scalar own2 = gain2 * after_all * inverse_d * excess.kept / write.trace.value;
   const detail::MeanDecay<Scalar> mean = mean_over(gain);
-  return {(one - gain) * (one - gain) * (one + crosstalk - own2) + two * gain * mean.loss -
-              gain2 * after_all * excess.loss,
-          gain * mean.kept};
+  const Scalar rest2 = (one - gain) * (one - gain), spread = after_all * excess.loss;
+  return {rest2 * (one + crosstalk - own2) + two * gain * mean.loss - gain2 * spread,
+          gain * mean.kept, rest2 * (crosstalk - own2) + gain2 * (one - spread)};
 }
 
 /// The same for the item that was written `age` < `items` tokens before the last one (R6.3), whose
@@ -135,14 +142,18 @@ Recall<Scalar> reset_recall(const Scalar& gain, const Load<Scalar>& load) {
 template <class Scalar>
 Recall<Scalar> reset_recall_at(Count age, const Scalar& gain, Count items, Count dim) {
   const Scalar one(1), two(2), inverse_d = one / Scalar(static_cast<double>(dim));
-  const Scalar gain2 = gain * gain;
+  const Scalar gain2 = gain * gain, rest2 = (one - gain) * (one - gain);
   const auto write = RandomContraction<Scalar>::at_inverse_dim({gain}, inverse_d);
-  const Scalar own = gain * power(Scalar(one - gain * inverse_d), age);
-  return {one + gain2 * inverse_d * geometric_sum(write.trace, items) +
-              gain2 * (one - inverse_d) * power(write.deviator, age) *
-                  power(write.trace, items - 1 - age) -
-              two * own,
-          own};
+  const auto kept = geometric_sums(Ratio<Scalar>::losing(gain * inverse_d), age).ratio;
+  // R6.3's sum of squares with (d - 1) / d = gamma_T - (1 - b)^2 / d and b (2 - b) / d = 1 -
+  // gamma_T, so that nothing cancels at b = 1.
+  const Scalar before = power(write.trace, items - 1 - age);
+  const Scalar spread =
+      before * write.trace.value * write.gap * divided_power(write.trace, write.deviator, age);
+  const Scalar crosstalk =
+      gain2 * inverse_d * (geometric_sum(write.trace, items) - power(write.deviator, age) * before);
+  return {rest2 * (one + crosstalk) + two * gain * kept.lost - gain2 * spread, gain * kept.value,
+          rest2 * crosstalk + gain2 * (one - spread)};
 }
 
 /// The gain b in [0, 1] with the least error of `reset_recall` for values with noise of variance r:
@@ -152,10 +163,15 @@ Recall<Scalar> reset_recall_at(Count age, const Scalar& gain, Count items, Count
 template <class Scalar>
 Scalar best_recall_gain(const Load<Scalar>& load, const Scalar& r = Scalar(0)) {
   using std::sqrt;
-  const auto error = [&](const Scalar& gain) { return reset_recall(gain, load).mse(r); };
-  const Scalar ratio = (sqrt(Scalar(5)) - Scalar(1)) / Scalar(2);
-  const Scalar bound = Scalar(2) / load.items_per_dim;
-  Scalar low(0), high = bound < Scalar(1) ? bound : Scalar(1);
+  const Scalar one(1);
+  const auto error = [&](const Scalar& gain) {  // less 1
+    const auto recall = reset_recall(gain, load);
+    return Scalar((one + r) * recall.noise() - Scalar(2) * recall.own);
+  };
+  const Scalar ratio = (sqrt(Scalar(5)) - one) / Scalar(2);
+  const Scalar& x = load.items_per_dim;
+  const Scalar bound = Scalar(2) / (one + r) / (x > one ? x : one);
+  Scalar low(0), high = bound < one ? bound : one;
   Scalar left = high - ratio * (high - low), right = low + ratio * (high - low);
   Scalar at_left = error(left), at_right = error(right);
   for (int i = 0; i < 60; ++i) {  // 0.618^60 is 3e-13
@@ -184,11 +200,11 @@ template <class Scalar>
 Recall<Scalar> filter_recall(const Scalar& lambda, const Scalar& load) {
   const Scalar one(1);
   if (!(lambda > Scalar(0))) {
-    const Scalar error = load > one ? Scalar(one - one / load) : Scalar(0);
-    return {error, one - error};
+    const Scalar own = load > one ? Scalar(one / load) : one;
+    return {load > one ? Scalar((load - one) / load) : Scalar(0), own, own};
   }
   const MarchenkoPastur<Scalar> limit = marchenko_pastur(lambda, load);
-  return {limit.unlearned2(), one - limit.unlearned()};
+  return {limit.unlearned2(), one / (one + limit.inverse_g), limit.learned2()};
 }
 
 }  // namespace seqbayes::dynamics

@@ -57,9 +57,9 @@ struct FilterSums {
     later = c * limit.gain;
     before = geometric_sums(limit.contraction, n - 1);
     of_phi = geometric_sums(limit.contraction, n);
-    of_square = geometric_sums(Scalar(limit.contraction * limit.contraction), n);
-    unforgotten = (r + limit.predicted) * of_phi.power;
-    denominator = unforgotten * of_phi.power + c * of_square.sum;
+    of_square = geometric_sums(limit.contraction * limit.contraction, n);
+    unforgotten = (r + limit.predicted) * of_phi.power();
+    denominator = unforgotten * of_phi.power() + c * of_square.sum;
   }
 };
 
@@ -74,18 +74,19 @@ Retrieval<Scalar> after_writes(const FilterRule<Scalar>& rule, Count n) {
   if (n == 0) return {one, zero, one, zero};
   const detail::FilterSums<Scalar> sums(rule, n);
   const auto& [limit, first, c, later, unforgotten, d, before, of_phi, of_square] = sums;
-  // sum_j phi^(n-j) G_j(phi^2) = G_n(phi) G_(n+1)(phi) / (1 + phi)
-  const Scalar share = of_phi.sum / (one + limit.contraction);
-  const Scalar total =
-      first * of_phi.power * of_phi.sum + later * share * (of_phi.sum + of_phi.power);
-  const Scalar square = first * first * of_square.power * of_square.sum +
-                        two * first * later * of_phi.power * before.power * of_square.sums +
-                        later * later * of_square.squares;
+  // sum_j phi^(n-j) G_j(phi^2) = G_n(phi) G_(n+1)(phi) / (1 + phi). Over D_n, both parts of a
+  // weight are at most 1.
+  const Scalar share = of_phi.sum / (one + limit.contraction.value);
+  const Scalar of_first = first * of_phi.power() / d, of_later = later / d;
+  const Scalar total = of_first * of_phi.sum + of_later * share * (of_phi.sum + of_phi.power());
+  const Scalar square = of_first * of_first * of_square.sum +
+                        two * of_first * of_later * before.power() * of_square.sums +
+                        of_later * of_later * of_square.squares;
   // An error e -> alpha (1 - a_n) e - (1 - alpha) (1 - a_n) y: what decay alone loses of y.
-  const Scalar faded = (one - rule.decay) * (rule.observation_noise * before.power * of_phi.sum +
+  const Scalar faded = (one - rule.decay) * (rule.observation_noise * before.power() * of_phi.sum +
                                              limit.kept * c * share * before.sum);
   const Scalar initial = unforgotten / d;
-  return {initial, total / d, initial + faded / d, square / (d * d)};
+  return {initial, total, initial + faded / d, square};
 }
 
 /// R1.1, R1.2: the gain a_n = k'kappa_n of the n-th write, n >= 1: the weight of its value just
@@ -93,7 +94,8 @@ Retrieval<Scalar> after_writes(const FilterRule<Scalar>& rule, Count n) {
 template <class Scalar>
 Scalar gain_of_write(const FilterRule<Scalar>& rule, Count n) {
   const detail::FilterSums<Scalar> sums(rule, n);
-  return (sums.first * sums.of_phi.power * sums.before.power + sums.later * sums.of_square.sum) /
+  return (sums.first * sums.of_phi.power() * sums.before.power() +
+          sums.later * sums.of_square.sum) /
          sums.denominator;
 }
 
@@ -102,7 +104,12 @@ Scalar gain_of_write(const FilterRule<Scalar>& rule, Count n) {
 /// filter's assumptions hold.
 template <class Scalar>
 Scalar claimed_variance(const FilterRule<Scalar>& rule, Count n) {
-  return n == 0 ? rule.prior_variance : rule.observation_noise * gain_of_write(rule, n);
+  if (n == 0) return rule.prior_variance;
+  const detail::FilterSums<Scalar> sums(rule, n);
+  const Scalar &r = rule.observation_noise, &d = sums.denominator;
+  const Scalar first = sums.first * sums.of_phi.power() * sums.before.power();
+  return (first < r ? Scalar(first * (r / d)) : Scalar(first / d * r)) +
+         sums.c / d * sums.of_square.sum * sums.limit.posterior;
 }
 
 /// R1.3: the filter after infinitely many writes, its gain a* constant; for a truth that is
@@ -116,7 +123,7 @@ Retrieval<Scalar> plateau(const FilterRule<Scalar>& rule) {
   const Scalar whole = limit.predicted + faded;
   const Scalar total = whole > zero ? limit.predicted / whole : one;
   const Scalar missing = whole > zero ? faded / whole : zero;
-  return {zero, total, missing, limit.gain * total / (one + limit.contraction)};
+  return {zero, total, missing, limit.gain * total / (one + limit.contraction.value)};
 }
 
 /// R1.4: a reset layer after n >= 0 writes, psi = alpha (1 - b): Phi = psi^n, S = b G_n(psi),
@@ -125,10 +132,11 @@ template <class Scalar>
 Retrieval<Scalar> after_writes(const ResetRule<Scalar>& rule, Count n) {
   const Scalar one(1);
   const Scalar& b = rule.gain;
-  const Scalar psi = rule.decay * (one - b);
+  const Scalar faded = (one - rule.decay) * (one - b);
+  const Ratio<Scalar> psi = detail::contraction(rule);
   const auto sums = geometric_sums(psi, n);
-  return {sums.power, b * sums.sum, sums.power + (one - rule.decay) * (one - b) * sums.sum,
-          b * b * geometric_sum(Scalar(psi * psi), n)};
+  return {sums.power(), b * sums.sum, sums.power() + faded * sums.sum,
+          b * (b * geometric_sum(psi * psi, n))};
 }
 
 /// R1.4: after infinitely many writes, 0 < b < 2. Without decay S = 1, V = b / (2 - b).
@@ -145,9 +153,11 @@ Retrieval<Scalar> plateau(const ResetRule<Scalar>& rule) {
 /// V = G_n(alpha^2). For |k|^2 = g both weights gain a factor g.
 template <class Scalar>
 Retrieval<Scalar> after_writes(const AttentionRule<Scalar>& rule, Count n) {
-  const auto sums = geometric_sums(rule.decay, n);
-  return {sums.power, sums.sum, Scalar(1) - sums.sum,
-          geometric_sum(Scalar(rule.decay * rule.decay), n)};
+  const auto alpha = Ratio<Scalar>::of(rule.decay);
+  const auto sums = geometric_sums(alpha, n);
+  const Scalar missing =
+      n > 0 ? Scalar(-rule.decay * geometric_sum(alpha, n - 1)) : Scalar(1);  // 1 - S
+  return {sums.power(), sums.sum, missing, geometric_sum(alpha * alpha, n)};
 }
 
 /// R1.5: the same divided by sum_j alpha^(n-j), n >= 1: unbiased, V = 1 / n without decay.
