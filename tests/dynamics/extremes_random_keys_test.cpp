@@ -77,8 +77,9 @@ TEST_CASE("Extremes: distractors") {
                  [](const auto& x, const Counts& n) {
                    using S = ScalarOf<decltype(x)>;
                    const FilterRule<S> rule{x[0], x[1]};
-                   const bool is_noiseless = x[1] < x[0] * S(1e-300);
-                   if (is_noiseless && (n[0] == 0 || x[3] == S(1))) return List<S>{};
+                   const S lambda = x[1] / x[0];  // with its square
+                   if (n[0] == 0 && lambda < S(1e-130)) return List<S>{};
+                   if (!(lambda > S(1e-300)) && x[3] == S(1)) return List<S>{};
                    if (x[1] > x[0] * S(1e300)) return List<S>{};  // lambda overflows
                    const auto f = at_load(rule, {S(0.7), x[2], n[0], S(0.4)}, x[3]);
                    return list(static_cast<const Forgetting<S>&>(f)) + List<S>{f.claimed_variance};

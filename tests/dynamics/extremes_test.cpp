@@ -105,6 +105,8 @@ TEST_CASE("Extremes: change-points") {
         if (!(x[2] > 0)) return List<S>{};
         const InflationRule<S> rule{x[0], x[1], x[2]};
         if (x[1] > x[0] * S(1e300)) return List<S>{};  // lambda overflows
+        // lambda mu^n where mu^n underflows
+        if (power(x[2], n[0] + n[1]) < S(1e-290) && x[1] > x[0] * S(1e8)) return List<S>{};
         const auto change = after_change(rule, n[0], n[1]);
         return List<S>{change.old_weight, change.new_weight, claimed_variance(rule, n[0])} +
                list(after_writes(rule, n[0]));

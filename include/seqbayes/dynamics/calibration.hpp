@@ -245,13 +245,15 @@ Calibration<Scalar> repeated_write_calibration(Index n, const NoiseLevels<Scalar
     } w{r / (r + m * p), p / (r + m * p)};
     return w;
   };
-  const auto error = [&](const Scalar& m) {
+  const auto error_over = [&](const Scalar& unit, const Scalar& m) {
     const auto w = weights(m);
     const Scalar earlier = m - Scalar(1), omega = truth.process_noise;
     // Causes: the prior and m drifts before all writes; noise; drift between writes
-    const Scalar old = w.prior * (truth.prior_variance + m * omega);
+    const Scalar old = truth.prior_variance + m * omega;
     const Scalar noise = truth.observation_noise + earlier * (m + earlier) / Scalar(6) * omega;
-    return Scalar(w.prior * old + m * w.write * (w.write * noise + w.prior * (earlier * omega)));
+    const Scalar all = m * w.write;
+    return Scalar(w.prior * old * (w.prior / unit) + all * noise * (w.write / unit) +
+                  all * (earlier * omega) * (w.prior / unit));
   };
   const auto claimed = [&](const Scalar& m) {  // r p / (r + m p)
     return r < p ? Scalar(r * weights(m).write) : Scalar(p * weights(m).prior);
@@ -260,9 +262,11 @@ Calibration<Scalar> repeated_write_calibration(Index n, const NoiseLevels<Scalar
   const Scalar before = last - Scalar(1);
   // For a noiseless filter, r = 0, the claim before its first write is its prior.
   const Scalar claimed_before = before > Scalar(0) ? claimed(before) : p;
-  const Scalar error_before = before > Scalar(0) ? error(before) : truth.prior_variance;
-  return {error(last), claimed(last),
-          (error_before + truth.process_noise + truth.observation_noise) / (r + claimed_before)};
+  const Scalar s = r + claimed_before;
+  const Scalar error_before =
+      before > Scalar(0) ? error_over(s, before) : Scalar(truth.prior_variance / s);
+  return {error_over(Scalar(1), last), claimed(last),
+          error_before + (truth.process_noise + truth.observation_noise) / s};
 }
 
 /// The steady state of a constant gain on one unit key without decay (R7.5).

@@ -57,7 +57,7 @@ struct InflationRule {
 };
 
 /// R5.4: w_j = mu^(n-j) / (lambda mu^n + G_n(mu)), normalised SSD with alpha = mu but for the
-/// prior; n >= 0.
+/// prior; n >= 0. The prior is forgotten where mu^n underflows.
 template <class Scalar>
 Retrieval<Scalar> after_writes(const InflationRule<Scalar>& rule, Count n) {
   if (n == 0) return {Scalar(1), Scalar(0), Scalar(1), Scalar(0)};

@@ -150,7 +150,7 @@ FilterForgetting<Scalar> after_distractors(const FilterRule<Scalar>& rule,
 /// R3.6: the filter without decay and process noise at load c = m / d, as the key width grows; with
 /// an error of O(1 / d). Without noise nothing is forgotten up to c = 1; beyond,
 /// R = n_a / (n_a + c - 1): hyperbolic forgetting. Domain: prior variance > 0,
-/// r over it finite (and above 0 for n_a = 0), see `marchenko_pastur`.
+/// lambda, r over it, finite (and lambda^2 above 0 for n_a = 0), see `marchenko_pastur`.
 template <class Scalar>
 FilterForgetting<Scalar> at_load(const FilterRule<Scalar>& rule, const Target<Scalar>& target,
                                  const Scalar& load) {

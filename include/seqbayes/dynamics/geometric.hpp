@@ -37,11 +37,11 @@ struct Ratio {
   Scalar lost{0};  ///< 1 - x
 
   static Ratio of(const Scalar& x) { return {x, Scalar(1) - x}; }
-  static Ratio losing(const Scalar& lost) { return {Scalar(1) - lost, lost}; }
+  static Ratio losing(const Scalar& loss) { return {Scalar(1) - loss, loss}; }
 
   friend Ratio operator*(const Ratio& a, const Ratio& b) {
-    const Scalar lost = a.lost + a.value * b.lost;
-    return {lost < Scalar(0.5) ? Scalar(Scalar(1) - lost) : Scalar(a.value * b.value), lost};
+    const Scalar loss = a.lost + a.value * b.lost;
+    return {loss < Scalar(0.5) ? Scalar(Scalar(1) - loss) : Scalar(a.value * b.value), loss};
   }
 };
 

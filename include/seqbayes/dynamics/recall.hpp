@@ -94,7 +94,8 @@ Recall<Scalar> attention_recall(const Scalar& decay, Count items, Count dim) {
 template <class Scalar>
 Recall<Scalar> attention_recall_at(Count age, const Scalar& decay, Count items, Count dim) {
   const auto alpha = Ratio<Scalar>::of(decay), square = alpha * alpha;
-  const auto kept = geometric_sums(alpha, age).ratio, after = geometric_sums(square, age);
+  const auto kept = geometric_sums(alpha, age).ratio;
+  const auto after = geometric_sums(square, age);
   const Scalar others =
       after.sum + after.power() * square.value * geometric_sum(square, items - 1 - age);
   const Scalar crosstalk = others / Scalar(static_cast<double>(dim));

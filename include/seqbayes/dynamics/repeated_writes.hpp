@@ -77,7 +77,7 @@ Retrieval<Scalar> after_writes(const FilterRule<Scalar>& rule, Count n) {
   // sum_j phi^(n-j) G_j(phi^2) = G_n(phi) G_(n+1)(phi) / (1 + phi). Over D_n, both parts of a
   // weight are at most 1.
   const Scalar share = of_phi.sum / (one + limit.contraction.value);
-  const Scalar of_first = first * of_phi.power() / d, of_later = later / d;
+  const Scalar of_first = first / d * of_phi.power(), of_later = later / d;
   const Scalar total = of_first * of_phi.sum + of_later * share * (of_phi.sum + of_phi.power());
   const Scalar square = of_first * of_first * of_square.sum +
                         two * of_first * of_later * before.power() * of_square.sums +
@@ -85,7 +85,7 @@ Retrieval<Scalar> after_writes(const FilterRule<Scalar>& rule, Count n) {
   // An error e -> alpha (1 - a_n) e - (1 - alpha) (1 - a_n) y: what decay alone loses of y.
   const Scalar faded = (one - rule.decay) * (rule.observation_noise * before.power() * of_phi.sum +
                                              limit.kept * c * share * before.sum);
-  const Scalar initial = unforgotten / d;
+  const Scalar initial = (rule.observation_noise + limit.predicted) / d * of_phi.power();
   return {initial, total, initial + faded / d, square};
 }
 
@@ -94,9 +94,9 @@ Retrieval<Scalar> after_writes(const FilterRule<Scalar>& rule, Count n) {
 template <class Scalar>
 Scalar gain_of_write(const FilterRule<Scalar>& rule, Count n) {
   const detail::FilterSums<Scalar> sums(rule, n);
-  return (sums.first * sums.of_phi.power() * sums.before.power() +
-          sums.later * sums.of_square.sum) /
-         sums.denominator;
+  const Scalar& d = sums.denominator;
+  return sums.first / d * sums.of_phi.power() * sums.before.power() +
+         sums.later / d * sums.of_square.sum;
 }
 
 /// R1.1, R1.2: the variance p_n = k'P_n k = r a_n that the filter claims after n >= 0 writes, in
