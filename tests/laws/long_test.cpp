@@ -113,8 +113,8 @@ TEST_CASE(
 }
 
 /// Values that contradict each other, almost without noise: after the first writes P is below the
-/// rounding of sigma_0^2 along these keys, where FullCovariance lifts it rather than let it go
-/// negative.
+/// rounding of sigma_0^2 along these keys, where FullCovariance leaves it as it is rather than let
+/// it go negative.
 template <class Layer>
 void check_few_keys(Execution how) {
   const Index width = 8, writes = 100'000;
