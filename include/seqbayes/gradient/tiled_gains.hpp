@@ -63,7 +63,7 @@ class TiledGainsVjp {
   void by_token(const Inputs& in, const DecayOf& decay_of, const Covariance& before,
                 Covariance& dcovariance) {
     const auto covariance = covariances(in, decay_of, before);
-    Keys decay(dk_);
+    Keys decay = Keys::Ones(dk_);
     GainCotangent<Scalar, Dk> d;
     d.doptions = &doptions_;
     for (Index i = in.count; i-- > 0;) {

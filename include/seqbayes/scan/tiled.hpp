@@ -187,7 +187,8 @@ class TiledScan {
         if (!decay.is_uniform()) return full_gains<false>(first, count, decay, out);
         const Scalar* before = saved(state_.covariance);
         full_gains<true>(first, count, decay, out);
-        if (all_finite(state_.covariance.data(), state_.covariance.size())) return;
+        // No entry of a covariance is larger than all of its diagonal.
+        if (all_in_domain(state_.covariance.diagonal(), Domain::finite)) return;
         std::copy_n(before, state_.covariance.size(), state_.covariance.data());
       }
     }
