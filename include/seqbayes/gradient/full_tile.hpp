@@ -18,7 +18,8 @@
 #include <cmath>
 
 #include <seqbayes/covariance/full_tile.hpp>
-#include <seqbayes/gradient/gain.hpp>
+#include <seqbayes/gradient/gains_vjp_inputs.hpp>
+#include <seqbayes/gradient/gradient.hpp>
 
 namespace seqbayes::detail {
 
@@ -31,19 +32,6 @@ struct FullVjpTile {
   Buffer<Scalar> z, dz, dkey, dquery, dnoise;  ///< Dk a token.
   Buffer<Scalar> along;                        ///< 2 z * m / s + dz * z, then k * (\hat P dz) too.
   Buffer<Scalar> ds;                           ///< One a token.
-};
-
-/// What comes into the gain pass, for the tokens of a tile.
-template <class Scalar>
-struct GainsVjpInputs {
-  const Sequence<Scalar>& x;
-  Index first, count;
-  const Scalar* gain;                      ///< kappa, Dk a token.
-  const Scalar* innovation_variance;       ///< s.
-  const Scalar* dgain;                     ///< Dk a token.
-  const Scalar* dlog_innovation_variance;  ///< By ln s: the evidence's part.
-  const Scalar* dvariance;                 ///< Null: none.
-  bool resolved;                           ///< Whether all tokens were (covariance/resolution.hpp).
 };
 
 template <class Scalar, int Dk, bool variances, bool uniform>
