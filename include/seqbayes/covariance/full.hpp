@@ -52,20 +52,20 @@ struct FullCovariance {
     z = z.cwiseProduct(decay);
     detail::add_scaled_field<Dk>(z, token.process_noise, k);
 
-    const auto [s, resolved, delicate] =
-        detail::observe(z, k, variances, token.observation_noise[0]);
+    const auto seen = detail::observe(z, k, variances, token.observation_noise[0]);
+    const Scalar s = seen.variance;
     gain = z / s;
-    if (resolved) {
+    if (seen.resolved) {
       z /= Scalar(sqrt(s));
     } else {
       z.setZero();
     }
-    const bool rounds = delicate && detail::resolve_decay(decay);
+    const bool rounds = seen.delicate && detail::resolve_decay(decay);
     variances = decay.cwiseAbs2().cwiseProduct(p.diagonal());
     detail::add_field<Dk>(variances, token.process_noise);
     detail::decay_and_add_outer(p, decay, z, Scalar(-1));
     p.diagonal() = variances - z.cwiseAbs2();
-    if (delicate) p.diagonal().array() += detail::kept_back(z, variances);
+    if (seen.delicate) p.diagonal().array() += detail::kept_back(z, variances);
     if (rounds) p.diagonal() += variances * detail::decay_rounding<Scalar>(k.size());
     return s;
   }

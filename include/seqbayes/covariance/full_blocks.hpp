@@ -72,6 +72,8 @@ class FullBlocks {
     }
   }
 
+  /// P counts as the blocks.
+  void forget_scale() { scale_ = Scalar(1); }
   /// The diagonal of P.
   template <class Diagonal>
   void diagonal(Diagonal& diagonal) {

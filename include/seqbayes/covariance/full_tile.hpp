@@ -31,6 +31,10 @@ struct FullTile {
   bool resolved = true;     ///< Whether all tokens of the last tile were (resolution.hpp).
 };
 
+/// How a tile went: whether all of its tokens were resolved (resolution.hpp). A token that leaves
+/// little of P but its rounding exhausts it: only single tokens see what is left.
+enum class Outcome { resolved, partly_resolved, exhausted };
+
 /// Gains, innovation variances and (if asked) retrieval variances of consecutive tokens. `uniform`:
 /// the decay is the same for all channels of every token.
 template <class Scalar, int Dk, bool variances, bool uniform>
@@ -55,10 +59,11 @@ class FullGains {
 
   /// Runs tokens `first` to `first + count - 1` of `x` from and to `covariance` (Dk x Dk).
   /// `decay_of(t, row)` writes the Dk decay factors of a token. `gain` gets Dk entries a token,
-  /// `variance` may be null. Returns whether all tokens were resolved.
+  /// `variance` may be null. Stops at a token that exhausts P, and leaves `covariance` as it was.
   template <class Stored, class DecayOf>
-  bool run(Stored& covariance, const Sequence<Scalar>& x, Index first, Index count,
-           const DecayOf& decay_of, Scalar* gain, Scalar* innovation_variance, Scalar* variance) {
+  Outcome run(Stored& covariance, const Sequence<Scalar>& x, Index first, Index count,
+              const DecayOf& decay_of, Scalar* gain, Scalar* innovation_variance,
+              Scalar* variance) {
     bool resolved = true;
     blocks_.load(covariance.data());
     diagonal_.start(covariance);
@@ -67,7 +72,9 @@ class FullGains {
     for (Index t = 0; t < count; t += G) {
       for (int j = 0; j < G; ++j) {
         if (t + j < count) {
-          resolved &= solve(x, first, t, j, gain, innovation_variance, variance);
+          const auto seen = solve(x, first, t, j, gain, innovation_variance, variance);
+          if (seen.exhausted) return Outcome::exhausted;
+          resolved &= seen.resolved;
         } else {
           update(j).setZero();
         }
@@ -80,10 +87,14 @@ class FullGains {
       blocks_.template sweep<G, R>(scaled);
       diagonal_.settle(blocks_, R);
     }
-    if (blocks_.scale() != Scalar(1)) diagonal_.round();
+    if (diagonal_.keeps(blocks_.scale())) {
+      blocks_.forget_scale();
+    } else if (blocks_.scale() != Scalar(1)) {
+      diagonal_.round();
+    }
     blocks_.store(covariance.data());
     sized<Dk, Dk>(covariance).diagonal().array() += diagonal_.delta();
-    return resolved;
+    return resolved ? Outcome::resolved : Outcome::partly_resolved;
   }
 
  private:
@@ -137,9 +148,10 @@ class FullGains {
   }
 
   /// Gain and update of token t + j, the group's j-th, from the reads and the group's earlier
-  /// updates. Returns whether it was resolved.
-  [[gnu::flatten]] bool solve(const Sequence<Scalar>& x, Index first, Index t, int j, Scalar* gains,
-                              Scalar* innovation_variance, Scalar* variance) {
+  /// updates.
+  [[gnu::flatten]] Observation<Scalar> solve(const Sequence<Scalar>& x, Index first, Index t, int j,
+                                             Scalar* gains, Scalar* innovation_variance,
+                                             Scalar* variance) {
     const ConstRow k(x.key.row(first + t + j).data(), dk_);
     Row z(gains + (t + j) * dk_, dk_);
     const auto a = decay(j);
@@ -170,7 +182,7 @@ class FullGains {
       }
       variance[t + j] = v;
     }
-    return seen.resolved;
+    return seen;
   }
 
   /// Brings the group's updates to the frame of the blocks.

@@ -51,6 +51,8 @@ struct Observation {
   Scalar variance;  ///< s.
   bool resolved;    ///< Whether the write changes P.
   bool delicate;    ///< Whether rounding adds variance.
+  /// Whether what is left along the key is near the rounding of what was there.
+  bool exhausted = false;
 };
 
 /// Of `along` = k' \hat P k, `uncorrelated` = k' Diag(\hat P) k and observation noise r.
@@ -60,7 +62,8 @@ Observation<Scalar> observation(const Scalar& along, const Scalar& uncorrelated,
   const Scalar noise = r < floor ? floor : r;
   const bool resolved = along >= floor;
   const Scalar s = noise + (resolved ? along : floor);
-  return {s, resolved, !(along * Scalar(8) >= uncorrelated) || s > Scalar(16) * noise};
+  return {s, resolved, !(along * Scalar(8) >= uncorrelated) || s > Scalar(16) * noise,
+          s * least_resolved<Scalar>() * Scalar(64) > noise};
 }
 
 /// Observes key `k` with noise variance `r`, where `z` holds \hat P k and `variances` the diagonal
@@ -135,6 +138,7 @@ class TileDiagonal {
   void start(const Stored& covariance) {
     variances_ = covariance.diagonal().array();
     delta_.setZero();
+    delicate_ = rounds_ = false;
   }
   const Row& variances() const { return variances_; }
   const Row& delta() const { return delta_; }
@@ -157,7 +161,7 @@ class TileDiagonal {
   void keep_back(const C& c, const Observation<Scalar>& seen) {
     if (!seen.delicate) return;
     delta_ += kept_back(c, variances_);
-    delicate_ = true;
+    delicate_ = rounds_ = true;
   }
   /// A write of the group that ends. Not before: within a group, all errors are those of the matrix
   /// before it.
@@ -170,34 +174,33 @@ class TileDiagonal {
   void resolve(Factors&& decay) {
     if (delicate_) resolve_decay(decay);
   }
+  /// At the end of the tile: whether what its decays, all the same, have left of P counts as all.
+  [[nodiscard]] bool keeps(const Scalar& rest) const {
+    const Scalar least = Scalar(2) * decay_rounding<Scalar>(delta_.size());
+    return rounds_ && rest >= Scalar(1) - least && rest <= Scalar(1) + least;
+  }
   /// All entries of the matrix were rounded once more.
   void round() {
-    if (delicate_) delta_ += variances_ * decay_rounding<Scalar>(delta_.size());
+    if (rounds_) delta_ += variances_ * decay_rounding<Scalar>(delta_.size());
   }
 
-  /// After a group: reads the variances off if little may be left of one but rounding. Has the
-  /// matrix take up Delta once that is far more than all there is: P + Delta would lose digits that
-  /// a step keeps. `probes` have been read from `blocks`.
+  /// After a group: where little may be left of a variance but rounding, or Delta is far more than
+  /// all there is, the matrix takes up Delta, since their sum would lose digits that a step keeps,
+  /// and variances are read off. `probes` have been read from `blocks`.
   template <class Blocks>
   void settle(Blocks& blocks, Index probes) {
-    const bool outgrown = least_left() < Scalar(0);
-    if (delicate_ || outgrown) {
-      blocks.diagonal(variances_);
-      variances_ += delta_;
-    }
-    if (outgrown && least_left() < Scalar(0)) {
-      blocks.add_diagonal(delta_, probes);
-      delta_.setZero();
-    }
+    // A minimum, unlike any(), is vectorised.
+    if (!delicate_ && (variances_ * Scalar(8) - delta_).minCoeff() >= Scalar(0)) return;
+    blocks.add_diagonal(delta_, probes);
+    delta_.setZero();
+    blocks.diagonal(variances_);
     delicate_ = false;
   }
 
  private:
-  // A minimum, unlike any(), is vectorised.
-  [[nodiscard]] Scalar least_left() const { return (variances_ * Scalar(8) - delta_).minCoeff(); }
-
   Row variances_, delta_;
   bool delicate_ = false;  ///< Whether any token of the group was.
+  bool rounds_ = false;    ///< Whether any token of the tile was.
 };
 
 }  // namespace seqbayes::detail

@@ -160,12 +160,13 @@ class TiledScan {
     const auto decay = covariance_decays(first);
     if constexpr (std::is_same_v<Policy, FullCovariance>) {
       if (!grows(x_.covariance_log_decay.rows(first, count))) {
-        if (!decay.is_uniform()) return full_gains<false>(first, count, decay, out);
         const Scalar* before = saved(state_.covariance);
-        full_gains<true>(first, count, decay, out);
-        // No entry of a covariance is larger than all of its diagonal.
-        if (all_in_domain(state_.covariance.diagonal(), Domain::finite)) return;
+        if (decay.is_uniform() ? full_gains<true>(first, count, decay, out)
+                               : full_gains<false>(first, count, decay, out)) {
+          return;
+        }
         std::copy_n(before, state_.covariance.size(), state_.covariance.data());
+        full_.resolved = false;
       }
     }
     for (Index i = 0; i < count; ++i) gain_of_token(first, i, decay, out);
@@ -186,17 +187,22 @@ class TiledScan {
     }
   }
 
-  /// However long the tile, Delta is that of `default_tile` tokens at most.
+  /// Whether tokens could be taken in groups, with finite results. However long the tile, Delta is
+  /// that of `default_tile` tokens at most.
   template <bool uniform, class DecayOf>
-  void full_gains(Index first, Index count, const DecayOf& decay, const Results<Scalar>& out) {
+  bool full_gains(Index first, Index count, const DecayOf& decay, const Results<Scalar>& out) {
     FullGains<Scalar, Dk, probabilistic, uniform> pass(full_, dk_);
     full_.resolved = true;
     for (Index i = 0; i < count; i += default_tile) {
-      full_.resolved &=
+      const Outcome outcome =
           pass.run(state_.covariance, x_, first + i, std::min(default_tile, count - i), decay,
                    in_.gain.data() + i * dk_, in_.innovation_variance.data() + i,
                    probabilistic ? out.variance + first + i : nullptr);
+      if (outcome == Outcome::exhausted) return false;
+      full_.resolved &= outcome == Outcome::resolved;
     }
+    // No entry of a covariance is larger than all of its diagonal.
+    return all_in_domain(state_.covariance.diagonal(), Domain::finite);
   }
 
   void prepare_memory() {
