@@ -225,6 +225,12 @@ TEST_CASE("float: slow decays") {
   check<ScalarDecay>({"one decay", 64, 100'000, 1e-3, 63, 1, 1, 0, 1e-6});
 }
 
+/// Each write leaves a part in 1e8: in tiles no group could see it.
+TEST_CASE("float: process noise far above the observation noise") {
+  check<NoDecay>({"noise", 9, 20'000, 1e-8, 9, 1, 1, 0, 0, true, 1});
+  check<ChannelDecay>({"noise and decay", 16, 20'000, 1e-6, 15, 1, 1, 0, 1e-3, true, 1});
+}
+
 TEST_CASE("float: process noise that is hardly resolved") {
   check<NoDecay>({"noise", 16, 100'000, 1e-3, 15, 1, 1, 0, 0, false, 1e-9});
 }

@@ -8,11 +8,11 @@
 /// a = k' \hat P k / k' Diag(\hat P) k: about 1 for a key like any other, small where P knows more
 /// along k than along its channels.
 ///
-/// 1. *Where a < 1/8, rounding only adds variance.* The write leaves in P_ii up to 2 epsilon P_ii
-/// of
-///    what it takes, a decay (1 + sqrt(Dk) / 2) epsilon P_ii more. This outgrows the errors: those
-///    of writes are random; a decay may make the same ones at every token, a matrix of norm
-///    0.3 * 2 sqrt(Dk) units. A decay that takes less than twice that counts as 1.
+/// 1. *Where it matters, rounding only adds variance:* where a < 1/8, or s > 16 r and so little is
+///    left. The write leaves in P_ii up to 2 epsilon P_ii of what it takes, a decay adds
+///    (1 + sqrt(Dk) / 2) epsilon P_ii. This outgrows the errors: those of writes are random; a
+///    decay may make the same ones at every token, a matrix of norm 0.3 * 2 sqrt(Dk) units. A decay
+///    that takes less than twice that counts as 1.
 /// 2. *What can't be resolved isn't claimed.* a has an error of some epsilon. Below 16 epsilon the
 ///    memory is known along k to working precision: the token is then written as if \hat P were
 ///    16 epsilon Diag(\hat P), and P stays as it is; so, too, where (\hat P k)_i^2 > s P_ii, which
