@@ -60,9 +60,12 @@ struct FullCovariance {
     } else {
       z.setZero();
     }
-    const bool rounds = seen.delicate && detail::resolve_decay(decay);
-    variances = decay.cwiseAbs2().cwiseProduct(p.diagonal());
-    detail::add_field<Dk>(variances, token.process_noise);
+    bool rounds = false;
+    if (seen.delicate) {
+      rounds = detail::resolve_decay(decay);
+      variances = decay.cwiseAbs2().cwiseProduct(p.diagonal());
+      detail::add_field<Dk>(variances, token.process_noise);
+    }
     detail::decay_and_add_outer(p, decay, z, Scalar(-1));
     p.diagonal() = variances - z.cwiseAbs2();
     if (seen.delicate) p.diagonal().array() += detail::kept_back(z, variances);
