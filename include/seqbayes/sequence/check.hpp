@@ -124,7 +124,7 @@ void check_field(const char* name, Domain domain, const MatrixView<Scalar>& fiel
 /// Whether `size` entries from `data` on overlap with what a view looks at.
 template <class Scalar>
 bool shares_memory(const Scalar* data, Index size, const MatrixView<Scalar>& view) {
-  if (size == 0 || view.empty()) return false;
+  if (size == 0 || view.empty() || view.rows() == 0) return false;
   const Scalar* end = view.row(view.rows() - 1).data() + view.cols();
   const std::less<> before;  // of any two pointers
   return before(view.data(), data + size) && before(data, end);
