@@ -34,6 +34,8 @@ target_compile_options(
             # loops running over fixed-size vectors shorter than a packet, which they never enter,
             # and memory of Eigen's used after a resize has freed it.
             "$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-array-bounds;-Wno-use-after-free>"
+            # Collecting garbage from the first 100 MB on takes g++ a tenth of the time.
+            $<$<CXX_COMPILER_ID:GNU>:--param=ggc-min-heapsize=1048576>
             $<$<BOOL:${SEQBAYES_WARNINGS_AS_ERRORS}>:-Werror>)
 target_link_libraries(seqbayes_development
                       INTERFACE $<$<BOOL:${SEQBAYES_NATIVE}>:seqbayes_native>)
