@@ -4,7 +4,7 @@
 
 packages_build=(g++ cmake ninja-build libeigen3-dev)
 packages_benchmarks=(libbenchmark-dev)
-packages_examples=(libcli11-dev libfmt-dev nlohmann-json3-dev gnuplot-nox)
+packages_studies=(libcli11-dev libfmt-dev nlohmann-json3-dev gnuplot-nox)
 packages_tests=(catch2 libboost-dev libceres-dev nlohmann-json3-dev pkg-config)
 packages_torch=(libtorch-dev) # of the preset default alone
 # llvm: names in the sanitizers' reports

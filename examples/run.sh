@@ -7,9 +7,9 @@ build=$root/build/examples
 stream=$root/examples/data/stream_niah_multikey_512.layer3.safetensors
 source "$root/cmake/setup.sh"
 
-install_packages "${packages_build[@]}" "${packages_examples[@]}"
+install_packages "${packages_build[@]}" "${packages_studies[@]}"
 cmake -S "$root" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DSEQBAYES_NATIVE=ON \
-  -DSEQBAYES_BUILD_TESTS=OFF -DSEQBAYES_BUILD_BENCHMARKS=OFF -DSEQBAYES_TORCH=OFF >/dev/null
+  -DSEQBAYES_BUILD_STUDIES=ON >/dev/null
 cmake --build "$build" --target inspect_stream
 
 for argument in "$@"; do

@@ -2,9 +2,9 @@
 // them and draws their errors over the closed forms of docs/retrieval-dynamics.md.
 #include <string>
 
-#include "support/forgetting.hpp"
-#include "support/program.hpp"
-#include "support/tracking.hpp"
+#include "../support/forgetting.hpp"
+#include "../support/program.hpp"
+#include "../support/tracking.hpp"
 
 namespace {
 

@@ -4,8 +4,8 @@
 
 #include <string>
 
-#include "support/program.hpp"
-#include "support/regime.hpp"
+#include "../support/program.hpp"
+#include "../support/regime.hpp"
 
 namespace {
 

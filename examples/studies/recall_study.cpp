@@ -2,8 +2,8 @@
 // and draws the errors over the closed forms of docs/retrieval-dynamics.md.
 #include <string>
 
-#include "support/program.hpp"
-#include "support/recall.hpp"
+#include "../support/program.hpp"
+#include "../support/recall.hpp"
 
 namespace {
 

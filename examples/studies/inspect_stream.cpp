@@ -13,8 +13,8 @@
 #include <thread>
 #include <vector>
 
-#include "support/program.hpp"
-#include "support/report.hpp"
+#include "../support/program.hpp"
+#include "../support/report.hpp"
 
 namespace {
 

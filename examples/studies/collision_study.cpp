@@ -3,9 +3,9 @@
 // docs/retrieval-dynamics.md.
 #include <string>
 
-#include "support/collision.hpp"
-#include "support/one_key.hpp"
-#include "support/program.hpp"
+#include "../support/collision.hpp"
+#include "../support/one_key.hpp"
+#include "../support/program.hpp"
 
 namespace {
 
