@@ -3,7 +3,7 @@
 #pragma once
 
 #include <random>
-#include <seqbayes/dynamics/regime.hpp>
+#include <seqbayes/inference/regime.hpp>
 #include <type_traits>
 
 #include "stream.hpp"

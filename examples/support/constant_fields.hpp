@@ -34,10 +34,12 @@ Ran run(const Settings& settings, const Matrix& key, const Matrix& value, const 
   typename Layer::Options options;
   options.key_dim = key.cols();
   options.value_dim = value.cols();
-  if constexpr (requires { options.prior_variance; }) {
+  if constexpr (requires { requires Layer::reads.prior_variance; }) {
     options.prior_variance = settings.prior_variance;
   }
-  if constexpr (requires { options.log_decay; }) options.log_decay = std::log(settings.decay);
+  if constexpr (requires { requires Layer::reads.log_decay; }) {
+    options.log_decay = std::log(settings.decay);
+  }
   const Layer layer(options);
   const seqbayes::InputWidths inputs = layer.inputs();
   const auto field = [&](const seqbayes::InputWidth& input, double number) {

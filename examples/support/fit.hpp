@@ -42,8 +42,10 @@ Layer make_layer(const Head& head, double prior_variance, Index value_dim) {
   typename Layer::Options options;
   options.key_dim = head.key.cols();
   options.value_dim = value_dim;
-  options.prior_variance = prior_variance;
-  options.log_decay = std::log(head.log_decay.array().exp().mean());  // Retention's one decay
+  if constexpr (Layer::reads.prior_variance) options.prior_variance = prior_variance;
+  if constexpr (Layer::reads.log_decay) {  // Retention's one decay
+    options.log_decay = std::log(head.log_decay.array().exp().mean());
+  }
   return Layer(options);
 }
 

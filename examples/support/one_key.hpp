@@ -2,9 +2,9 @@
 // it is told that the truth may change.
 #pragma once
 
-#include <seqbayes/dynamics/calibration.hpp>
 #include <seqbayes/dynamics/change_point.hpp>
 #include <seqbayes/dynamics/constant_gain.hpp>
+#include <seqbayes/inference/calibration.hpp>
 
 #include "entrant.hpp"
 

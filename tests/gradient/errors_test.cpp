@@ -133,8 +133,8 @@ struct seqbayes::StepVjp<gradient::Average> {
     return given ? *given : layer.initial_state();
   }
   static void step(const gradient::Average&, const Vector<double>&, const Token<double>&,
-                   const Output& out, Vector<double>& dstate, detail::TokenGradient<double>& grad,
-                   LayerOptionSums<double>&) {
+                   const Output& out, Vector<double>& dstate, TokenGradient<double>& grad,
+                   LayerOptionSums<double, OptionGradient<gradient::Average>>&) {
     dstate += out.mean;
     grad.value.add(dstate);
     dstate /= 2;

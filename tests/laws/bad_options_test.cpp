@@ -58,7 +58,9 @@ TEST_CASE("Options outside their domain are refused") {
   const float nan = std::numeric_limits<float>::quiet_NaN();
   check_refused<Bayesian>("input_variance", {}, &Options::input_variance,
                           {nan, 0.0f, -1.0f, -float(infinity)});
-  CHECK_NOTHROW(Bayesian({.prior_variance = 0, .log_decay = -float(infinity), .info_scale = 0}));
+  CHECK_NOTHROW(Bayesian({.prior_variance = 0}));
+  CHECK_NOTHROW(seqbayes::Retention<float, 4, 3>({.log_decay = -float(infinity)}));
+  CHECK_NOTHROW(seqbayes::IsotropicKalmanDeltaNet<float, 4, 3>({.info_scale = 0}));
 
   using Preconditioned = seqbayes::PreconditionedGatedDeltaNet<float, 4, 3>;
   using Own = Preconditioned::Options;

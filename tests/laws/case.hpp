@@ -52,12 +52,17 @@ struct Case {
     typename Layer::Options options;
     options.key_dim = setup.key_dim;
     options.value_dim = setup.value_dim;
-    if constexpr (requires { options.prior_variance; }) {
+    // What a layer doesn't read has to keep its default.
+    constexpr Recipe recipe = recipe_of<Layer>;
+    constexpr bool approximate = recipe.kept == Kept::isotropic || recipe.kept == Kept::diagonal;
+    if constexpr (recipe.kept == Kept::reset || recipe.kept == Kept::full || approximate) {
       options.prior_variance = Scalar(setup.prior_variance);
-      options.log_decay = Scalar(setup.log_decay);
-      options.input_variance = Scalar(setup.input_variance);
-      options.info_scale = Scalar(setup.info_scale);
     }
+    if constexpr (recipe.decay == Decay::constant) options.log_decay = Scalar(setup.log_decay);
+    if constexpr (recipe.design == Design::latent_input) {
+      options.input_variance = Scalar(setup.input_variance);
+    }
+    if constexpr (approximate) options.info_scale = Scalar(setup.info_scale);
     return Layer(options);
   }
 

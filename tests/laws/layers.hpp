@@ -18,9 +18,9 @@ template <class From, int Dk, int Dv, class Model, class D, class Covariance, cl
 struct RebindOf<seqbayes::Layer<From, Dk, Dv, Model, D, Covariance>, S> {
   using type = seqbayes::Layer<S, Dk, Dv, Model, D, Covariance>;
 };
-template <class Base, int Dk, int Dv, int Writes, class S>
-struct RebindOf<seqbayes::SeveralWrites<Base, Dk, Dv, Writes>, S> {
-  using type = seqbayes::SeveralWrites<typename RebindOf<Base, S>::type, Dk, Dv, Writes>;
+template <class Base, int Writes, class S>
+struct RebindOf<seqbayes::SeveralWrites<Base, Writes>, S> {
+  using type = seqbayes::SeveralWrites<typename RebindOf<Base, S>::type, Writes>;
 };
 
 template <class From, int Dk, int Dv, class S>

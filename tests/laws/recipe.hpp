@@ -50,24 +50,45 @@ struct Recipe {
 
 namespace detail {
 
+template <class T>
+inline constexpr bool unknown = false;
+
 template <class Model>
 constexpr Design design_of() {
-  if (std::is_same_v<Model, seqbayes::LatentInput>) return Design::latent_input;
-  if (std::is_same_v<Model, seqbayes::SeparateEraseKey>) return Design::separate_erase_key;
-  if (std::is_same_v<Model, seqbayes::GatedErase>) return Design::gated_erase;
-  if (std::is_same_v<Model, seqbayes::DiagonalPlusLowRank>) return Design::diagonal_plus_low_rank;
-  if (std::is_same_v<Model, seqbayes::GatedRemoval>) return Design::gated_removal;
-  return Design::regression;
+  if constexpr (std::is_same_v<Model, seqbayes::LatentInput>) {
+    return Design::latent_input;
+  } else if constexpr (std::is_same_v<Model, seqbayes::AssociativeRegression>) {
+    return Design::regression;
+  } else if constexpr (std::is_same_v<Model, seqbayes::SeparateEraseKey>) {
+    return Design::separate_erase_key;
+  } else if constexpr (std::is_same_v<Model, seqbayes::GatedErase>) {
+    return Design::gated_erase;
+  } else if constexpr (std::is_same_v<Model, seqbayes::DiagonalPlusLowRank>) {
+    return Design::diagonal_plus_low_rank;
+  } else if constexpr (std::is_same_v<Model, seqbayes::GatedRemoval>) {
+    return Design::gated_removal;
+  } else {
+    static_assert(unknown<Model>, "the reference has no such model");
+  }
 }
 
 template <class Policy>
 constexpr Kept kept_of() {
-  if (std::is_same_v<Policy, seqbayes::ResetCovariance>) return Kept::reset;
-  if (std::is_same_v<Policy, seqbayes::PreconditionedReset>) return Kept::preconditioned;
-  if (std::is_same_v<Policy, seqbayes::IsotropicCovariance>) return Kept::isotropic;
-  if (std::is_same_v<Policy, seqbayes::DiagonalCovariance>) return Kept::diagonal;
-  if (std::is_same_v<Policy, seqbayes::FullCovariance>) return Kept::full;
-  return Kept::nothing;
+  if constexpr (std::is_same_v<Policy, seqbayes::NoCovariance>) {
+    return Kept::nothing;
+  } else if constexpr (std::is_same_v<Policy, seqbayes::ResetCovariance>) {
+    return Kept::reset;
+  } else if constexpr (std::is_same_v<Policy, seqbayes::PreconditionedReset>) {
+    return Kept::preconditioned;
+  } else if constexpr (std::is_same_v<Policy, seqbayes::IsotropicCovariance>) {
+    return Kept::isotropic;
+  } else if constexpr (std::is_same_v<Policy, seqbayes::DiagonalCovariance>) {
+    return Kept::diagonal;
+  } else if constexpr (std::is_same_v<Policy, seqbayes::FullCovariance>) {
+    return Kept::full;
+  } else {
+    static_assert(unknown<Policy>, "the reference has no such covariance");
+  }
 }
 
 template <class Policy>
@@ -83,8 +104,8 @@ template <class S, int Dk, int Dv, class Model, class D, class Covariance>
 struct RecipeOf<seqbayes::Layer<S, Dk, Dv, Model, D, Covariance>> {
   static constexpr Recipe value{design_of<Model>(), decay_of<D>(), kept_of<Covariance>(), 1};
 };
-template <class Base, int Dk, int Dv, int Writes>
-struct RecipeOf<seqbayes::SeveralWrites<Base, Dk, Dv, Writes>> {
+template <class Base, int Writes>
+struct RecipeOf<seqbayes::SeveralWrites<Base, Writes>> {
   static constexpr Recipe value{Design::regression, Decay::field, Kept::reset, Writes};
 };
 

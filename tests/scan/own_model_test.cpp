@@ -5,23 +5,17 @@
 namespace laws {
 
 struct ByValue : seqbayes::AssociativeRegression {
-  template <int Dk, class Scalar>
-  static seqbayes::Vector<Scalar, Dk> erase(const seqbayes::Token<Scalar>& token) {
+  template <int Dk, class Scalar, class Options>
+  static seqbayes::Vector<Scalar, Dk> prediction_key(const seqbayes::Token<Scalar>& token,
+                                                     const Options&) {
     return token.key.template vector<Dk>() * Scalar(0.5);
   }
-  template <int Dv, class Scalar>
-  static seqbayes::Vector<Scalar, Dv> written(const seqbayes::Token<Scalar>& token) {
+  template <int Dv, class Scalar, class Options>
+  static seqbayes::Vector<Scalar, Dv> target(const seqbayes::Token<Scalar>& token, const Options&) {
     return token.value.template vector<Dv>() * Scalar(2);
   }
 };
 
-}  // namespace laws
-
-template <>
-struct seqbayes::GainPass<laws::ByValue, seqbayes::ResetCovariance>
-    : std::type_identity<seqbayes::ResetCovariance> {};
-
-namespace laws {
 namespace {
 
 TEST_CASE("A model may return its rows by value") {

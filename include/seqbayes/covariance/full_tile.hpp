@@ -14,11 +14,12 @@
 /// memory pass.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
-#include <seqbayes/covariance/full.hpp>
-#include <seqbayes/covariance/full_blocks.hpp>
+#include <seqbayes/covariance/group.hpp>
 #include <seqbayes/covariance/resolution.hpp>
+#include <seqbayes/kernel/blocks.hpp>
 
 namespace seqbayes::detail {
 
@@ -28,12 +29,8 @@ struct FullTile {
   DiagonalBuffers<Scalar> diagonal;
   Buffer<Scalar> decays;    ///< a_t of a group's tokens, Dk each.
   Buffer<Scalar> products;  ///< A_t of a group's tokens, Dk each.
-  bool resolved = true;     ///< Whether all tokens of the last tile were (resolution.hpp).
+  Buffer<Scalar> before;    ///< P before the tile.
 };
-
-/// How a tile went: whether all of its tokens were resolved (resolution.hpp). A token that leaves
-/// little of P but its rounding exhausts it: only single tokens see what is left.
-enum class Outcome { resolved, partly_resolved, exhausted };
 
 /// Gains, innovation variances and (if asked) retrieval variances of consecutive tokens. `uniform`:
 /// the decay is the same for all channels of every token.
@@ -57,23 +54,22 @@ class FullGains {
     tile.products.reserve(G * dk_);
   }
 
-  /// Runs tokens `first` to `first + count - 1` of `x` from and to `covariance` (Dk x Dk).
-  /// `decay_of(t, row)` writes the Dk decay factors of a token. `gain` gets Dk entries a token,
-  /// `variance` may be null. Stops at a token that exhausts P, and leaves `covariance` as it was.
-  template <class Stored, class DecayOf>
-  Outcome run(Stored& covariance, const Sequence<Scalar>& x, Index first, Index count,
-              const DecayOf& decay_of, Scalar* gain, Scalar* innovation_variance,
-              Scalar* variance) {
+  /// Runs `count` of the tokens from the `first` on, from and to `covariance` (Dk x Dk). Fails at a
+  /// token that leaves little of P but its rounding, since only single tokens see what is left, and
+  /// goes forwards only if not all tokens were resolved (resolution.hpp).
+  template <class Stored>
+  GroupOutcome run(Stored& covariance, const GainTokens<Scalar>& x, Index first, Index count,
+                   const GainResults<Scalar>& out) {
     bool resolved = true;
     blocks_.load(covariance.data());
     diagonal_.start(covariance);
-    prepare(x, first, count, 0, decay_of);
+    prepare(x, first, count, 0);
     blocks_.template sweep<G, R>(false);
     for (Index t = 0; t < count; t += G) {
       for (int j = 0; j < G; ++j) {
         if (t + j < count) {
-          const auto seen = solve(x, first, t, j, gain, innovation_variance, variance);
-          if (seen.exhausted) return Outcome::exhausted;
+          const auto seen = solve(x, first + t + j, j, out);
+          if (seen.exhausted) return GroupOutcome::failed;
           resolved &= seen.resolved;
         } else {
           update(j).setZero();
@@ -83,7 +79,7 @@ class FullGains {
       const bool scaled = blocks_.decay(product(G - 1));
       if (scaled) diagonal_.round();
       load_updates();
-      prepare(x, first, count, t + G, decay_of);
+      prepare(x, first, count, t + G);
       blocks_.template sweep<G, R>(scaled);
       diagonal_.settle(blocks_, R);
     }
@@ -94,7 +90,7 @@ class FullGains {
     }
     blocks_.store(covariance.data());
     sized<Dk, Dk>(covariance).diagonal().array() += diagonal_.delta();
-    return resolved ? Outcome::resolved : Outcome::partly_resolved;
+    return resolved ? GroupOutcome::both_ways : GroupOutcome::forwards;
   }
 
  private:
@@ -120,17 +116,15 @@ class FullGains {
   }
 
   /// Decays and probes of the group at `t`; tokens past `count` are null.
-  template <class DecayOf>
-  [[gnu::flatten]] void prepare(const Sequence<Scalar>& x, Index first, Index count, Index t,
-                                const DecayOf& decay_of) {
+  [[gnu::flatten]] void prepare(const GainTokens<Scalar>& x, Index first, Index count, Index t) {
     for (int j = 0; j < G; ++j) {
       const bool real = t + j < count;
       if constexpr (uniform) {
-        decay_[j] = real ? decay_of.uniform(first + t + j) : Scalar(1);
+        decay_[j] = real ? x.uniform_decay(first + t + j) : Scalar(1);
         product_[j] = j > 0 ? product_[j - 1] * decay_[j] : decay_[j];
       } else {
         if (real) {
-          decay_of(first + t + j, tile_.decays.data() + j * dk_);
+          x.template decay<Dk>(first + t + j, tile_.decays.data() + j * dk_);
         } else {
           decay_row(j).setOnes();
         }
@@ -138,8 +132,8 @@ class FullGains {
         if (j > 0) product_row(j) *= product_row(j - 1);
       }
       if (real) {
-        probe(j) = product(j) * ConstRow(x.key.row(first + t + j).data(), dk_);
-        if (variances) probe(G + j) = product(j) * ConstRow(x.query.row(first + t + j).data(), dk_);
+        probe(j) = product(j) * key(x, first + t + j);
+        if (variances) probe(G + j) = product(j) * query(x, first + t + j);
       } else {
         probe(j).setZero();
         if (variances) probe(G + j).setZero();
@@ -147,15 +141,20 @@ class FullGains {
     }
   }
 
-  /// Gain and update of token t + j, the group's j-th, from the reads and the group's earlier
-  /// updates.
-  [[gnu::flatten]] Observation<Scalar> solve(const Sequence<Scalar>& x, Index first, Index t, int j,
-                                             Scalar* gains, Scalar* innovation_variance,
-                                             Scalar* variance) {
-    const ConstRow k(x.key.row(first + t + j).data(), dk_);
-    Row z(gains + (t + j) * dk_, dk_);
+  ConstRow key(const GainTokens<Scalar>& x, Index i) const {
+    return ConstRow(x.x.key.row(x.first + i).data(), dk_);
+  }
+  ConstRow query(const GainTokens<Scalar>& x, Index i) const {
+    return ConstRow(x.x.query.row(x.first + i).data(), dk_);
+  }
+
+  /// Gain and update of token i, the group's j-th, from the reads and the group's earlier updates.
+  [[gnu::flatten]] Observation<Scalar> solve(const GainTokens<Scalar>& x, Index i, int j,
+                                             const GainResults<Scalar>& out) {
+    const ConstRow k = key(x, i);
+    Row z(out.gain + i * dk_, dk_);
     const auto a = decay(j);
-    diagonal_.predict(a, x.process_noise.row(first + t + j));
+    diagonal_.predict(a, x.x.process_noise.row(x.first + i));
 
     z = (product(j) * blocks_.scale()) * read(j) + diagonal_.delta() * k;
     for (int s = 0; s < j; ++s) {
@@ -163,8 +162,8 @@ class FullGains {
       z -= update(s) * (update(s) * k).sum();
     }
     const Observation<Scalar> seen =
-        observe(z, k, diagonal_.variances(), x.observation_noise.row(first + t + j)[0]);
-    innovation_variance[t + j] = seen.variance;
+        observe(z, k, diagonal_.variances(), x.x.observation_noise.row(x.first + i)[0]);
+    out.innovation_variance[i] = seen.variance;
     if (seen.resolved) {
       update(j) = z * (Scalar(1) / std::sqrt(seen.variance));
     } else {
@@ -173,14 +172,14 @@ class FullGains {
     diagonal_.keep_back(update(j), seen);
     z *= Scalar(1) / seen.variance;
     if constexpr (variances) {
-      const ConstRow q(x.query.row(first + t + j).data(), dk_);
+      const ConstRow q = query(x, i);
       Scalar v = blocks_.scale() * (probe(G + j) * read(G + j)).sum() +
                  (diagonal_.delta() * q.square()).sum();
       for (int s = 0; s <= j; ++s) {
         const Scalar c = (update(s) * q).sum();
         v -= c * c;
       }
-      variance[t + j] = v;
+      out.variance[i] = v;
     }
     return seen;
   }
@@ -201,5 +200,35 @@ class FullGains {
   TileDiagonal<Scalar, Dk> diagonal_;
   Scalar decay_[G]{}, product_[G]{};
 };
+
+/// Whether a covariance's own decay grows so fast that a group, which starts from the covariance
+/// before it, would lose digits that single tokens keep: by more than e^(1/2) a token.
+template <class Scalar>
+bool grows(const MatrixView<Scalar>& log_decay) {
+  for (Index i = 0; i < log_decay.rows() && log_decay.cols() > 0; ++i) {
+    if (log_decay.row(i).vector().maxCoeff() > Scalar(0.25)) return true;
+  }
+  return false;
+}
+
+/// Runs all of the tokens, or leaves the covariance as it was. However many, Delta is that of
+/// `default_tile` tokens at most.
+template <int Dk, bool variances, bool uniform, class Scalar, class Stored>
+GroupOutcome run_full_gains(const GainTokens<Scalar>& x, Stored& covariance,
+                            const GainResults<Scalar>& out, FullTile<Scalar>& tile) {
+  Scalar* before = tile.before.reserve(covariance.size());
+  std::copy_n(covariance.data(), covariance.size(), before);
+  FullGains<Scalar, Dk, variances, uniform> pass(tile, x.key_dim);
+  GroupOutcome all = GroupOutcome::both_ways;
+  for (Index i = 0; i < x.count && all != GroupOutcome::failed; i += default_tile) {
+    all = std::min(all, pass.run(covariance, x, i, std::min(default_tile, x.count - i), out));
+  }
+  // No entry of a covariance is larger than all of its diagonal.
+  if (all != GroupOutcome::failed && all_in_domain(covariance.diagonal(), Domain::finite)) {
+    return all;
+  }
+  std::copy_n(before, covariance.size(), covariance.data());
+  return GroupOutcome::failed;
+}
 
 }  // namespace seqbayes::detail

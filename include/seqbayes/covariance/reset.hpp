@@ -9,6 +9,8 @@ namespace seqbayes {
 /// No covariance: the key itself is the gain (the latent-input model, where the mean doesn't need
 /// one, and layers that gate the write by other means).
 struct NoCovariance : detail::WithoutState {
+  using Self = NoCovariance;
+  static constexpr OptionsRead reads{};
   template <class Options>
   static constexpr void add_inputs(InputWidths&, const Options&) {}
 
@@ -16,6 +18,13 @@ struct NoCovariance : detail::WithoutState {
   static Scalar gain(const Options&, const Token<Scalar>& token, const Decay&, Empty, Gain& gain) {
     gain = token.key.template vector<Dk>();
     return Scalar(0);
+  }
+
+  template <int Dk, class Options, class Scalar, class Decay, class OptionSums>
+  static void gain_vjp(const Options&, const Token<Scalar>&, const Decay&, Empty,
+                       GainCotangent<Scalar, Dk>& d, Empty&, TokenGradient<Scalar>& grad,
+                       OptionSums&) {
+    grad.key.add(d.gain);
   }
 };
 
@@ -51,8 +60,10 @@ Scalar excess_of_noise(const Scalar& strength) {
 /// gain; its innovation variance and retrieval variance are then those of a noiseless observation,
 /// r = 0.
 struct ResetCovariance : detail::WithoutState {
+  using Self = ResetCovariance;
   static constexpr bool has_variance = true;
 
+  static constexpr OptionsRead reads{.prior_variance = true};
   template <class Options>
   static constexpr void add_inputs(InputWidths& inputs, const Options&) {
     inputs.write_strength = 1;
@@ -94,6 +105,44 @@ struct ResetCovariance : detail::WithoutState {
     const Scalar excess = detail::excess_of_noise(Scalar(k.dot(k * beta)));
     return options.prior_variance *
            (q.squaredNorm() - q.dot(k * beta) * (q.dot(k) * (Scalar(2) - excess)));
+  }
+
+  template <int Dk, class Options, class Scalar, class Decay, class OptionSums>
+  static void gain_vjp(const Options& options, const Token<Scalar>& token, const Decay&, Empty,
+                       GainCotangent<Scalar, Dk>& d, Empty&, TokenGradient<Scalar>& grad,
+                       OptionSums& doptions) {
+    const auto k = token.key.template vector<Dk>();
+    const auto q = token.query.template vector<Dk>();
+    const Scalar beta = token.write_strength[0];
+    const Vector<Scalar, Dk> gain = k * beta;
+    const Scalar strength = k.dot(gain);  // beta |k|^2
+    const bool clamped = strength > Scalar(1);
+    const Scalar along = q.dot(k), read = q.dot(gain);
+    const Scalar rest = Scalar(2) - detail::excess_of_noise(strength);
+    const Scalar dv = options.prior_variance * d.variance;
+    const Scalar dalong = Scalar(-2) * dv * read * rest;  // by q'k, if beta were fixed
+    Scalar dbeta = k.dot(d.gain) - dv * along * along * rest;
+    Scalar dprior = d.variance * (q.squaredNorm() - read * along * rest);
+    Scalar dlog_norm2(0);
+    if (beta > Scalar(0) && options.prior_variance > Scalar(0)) {
+      const Scalar& dlog_s = d.log_innovation_variance;
+      dprior += dlog_s / options.prior_variance;
+      if (clamped) {
+        dlog_norm2 += dlog_s;
+      } else {
+        dbeta -= dlog_s / beta;
+      }
+    }
+    grad.query.add(q * Scalar(Scalar(2) * dv) + k * dalong);
+    grad.key.add(d.gain * beta + q * dalong);
+    if (clamped) {
+      const Scalar dlog_strength = dv * read * along * strength;
+      dbeta += dlog_strength / beta;
+      dlog_norm2 += dlog_strength;
+      grad.key.add(gain * Scalar(Scalar(2) * dlog_norm2 / strength));
+    }
+    doptions.prior_variance += dprior;
+    grad.write_strength.add_one(dbeta);
   }
 };
 

@@ -24,7 +24,7 @@
 #include <cmath>
 
 #include <seqbayes/covariance/policy.hpp>
-#include <seqbayes/memory/tile.hpp>
+#include <seqbayes/kernel/memory_tile.hpp>
 
 namespace seqbayes::detail {
 

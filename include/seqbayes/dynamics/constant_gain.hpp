@@ -6,24 +6,6 @@
 
 namespace seqbayes::dynamics {
 
-/// R1.6a: (E_reset - E_Bayes) / r after n writes, where the filter's prior is right (Delta^2 = p_0
-/// on average, lambda = r / p_0 > 0) and there is neither decay nor drift: a sum of squares
-///
-///     sum_j (1 - b)^(2 (n - j)) (j + lambda) / (j - 1 + lambda) (b - 1 / (j + lambda))^2 >= 0,
-///
-/// so no constant gain b wins at any n. O(n).
-template <class Scalar>
-Scalar excess_of_constant_gain(const Scalar& lambda, const Scalar& gain, Count n) {
-  const Scalar one(1);
-  Scalar excess(0);
-  for (Count j = 1; j <= n; ++j) {
-    const Scalar before = detail::as_scalar<Scalar>(j - 1) + lambda, after = before + one;
-    const Scalar mismatch = gain * before - (one - gain);  // (b - 1 / after) after
-    excess = (one - gain) * (one - gain) * excess + mismatch / before * (mismatch / after);
-  }
-  return excess;
-}
-
 /// R1.6b: from this n on the filter beats the constant gain b in (0, 1], for one fixed first error
 /// with D = Delta^2 / r >= b / (2 - b). A wrong prior (lambda D much greater than 1) delays it to
 /// about lambda (sqrt(D (2 - b) / b) - 1). Where the root is complex Bayes wins against every

@@ -159,14 +159,6 @@ FilterForgetting<Scalar> at_load(const FilterRule<Scalar>& rule, const Target<Sc
                            KeyResolvent<Scalar>{keys.inverse_g, keys.relative_crosstalk()});
 }
 
-/// R3.5: E R of the filter as r -> 0, for n_a = 1 in key width d, at every d: the mean leverage of
-/// one of m + 1 exchangeable rows of rank min(d, m + 1).
-template <class Scalar>
-Scalar mean_retention_without_noise(const Scalar& dim, Count m) {
-  using std::min;
-  return min(Scalar(1), Scalar(dim / detail::as_scalar<Scalar>(m + 1)));
-}
-
 /// R3.7: the error of SSD, alpha < 1, after infinitely many distractors: y^2 and their crosstalk.
 template <class Scalar>
 Scalar distracted_plateau(const AttentionRule<Scalar>& rule, const Target<Scalar>& target,

@@ -168,11 +168,4 @@ Retrieval<Scalar> after_writes_normalised(const AttentionRule<Scalar>& rule, Cou
           plain.noise_factor / (plain.total_weight * plain.total_weight)};
 }
 
-/// R1.5: normalised SSD after infinitely many writes, alpha < 1: V = (1 - alpha) / (1 + alpha).
-template <class Scalar>
-Retrieval<Scalar> plateau_normalised(const AttentionRule<Scalar>& rule) {
-  const Scalar zero(0), one(1);
-  return {zero, one, zero, (one - rule.decay) / (one + rule.decay)};
-}
-
 }  // namespace seqbayes::dynamics

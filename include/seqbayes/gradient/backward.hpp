@@ -2,6 +2,7 @@
 /// A sequence backwards, from checkpoint to checkpoint.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <vector>
 
@@ -22,21 +23,8 @@ void make_gradient(const L& layer, const Sequence<typename L::Scalar>& x, Gradie
         to.setZero(width == 0 ? 0 : x.length(), width);
       },
       gradient, x, inputs);
-  if constexpr (requires { requires std::is_same_v<typename L::Decay, ConstantDecay>; }) {
-    gradient.log_decay.setZero(x.length(), 1);  // a row a token, of which `finish` makes one
-  }
   static_cast<LayerOptionGradient<Scalar>&>(gradient) = {};
   gradient.options.set_zero(layer);
-}
-
-/// The option's derivative from those of the tokens.
-template <class L>
-void finish(Gradient<L>& gradient) {
-  if constexpr (requires { requires std::is_same_v<typename L::Decay, ConstantDecay>; }) {
-    CompensatedSum<typename L::Scalar> sum;
-    for (Index t = 0; t < gradient.log_decay.rows(); ++t) sum += gradient.log_decay(t, 0);
-    gradient.log_decay.setConstant(1, 1, sum.value());
-  }
 }
 
 /// About sqrt(T): as many checkpoints as tokens from one to the next.
@@ -55,15 +43,23 @@ void advance(const L& layer, typename L::State& state, const Token<typename L::S
   }
 }
 
+/// Scratch of scan_vjp. Memory is kept from call to call.
+template <class L>
+struct VjpScratch {
+  std::vector<typename L::State> checkpoints, before;
+  [[no_unique_address]] typename TiledVjpScratchOf<L>::type tiled;
+};
+
 /// Token by token, for checked input; `gradient` is zero in its right shape.
 template <class L>
 void scan_vjp_steps(const L& layer, const typename L::State& initial_state,
                     const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent,
-                    Index interval, Gradient<L>& gradient) {
+                    Index interval, VjpScratch<L>& scratch, Gradient<L>& gradient) {
   using Scalar = typename L::Scalar;
   using State = typename L::State;
   const Index length = x.length();
-  std::vector<State> checkpoints{initial_state};
+  std::vector<State>&checkpoints = scratch.checkpoints, &before = scratch.before;
+  checkpoints.assign(1, initial_state);
   State state = initial_state;
   for (Index t = 0; t + 1 < length; ++t) {
     advance(layer, state, x.token(t));
@@ -74,16 +70,7 @@ void scan_vjp_steps(const L& layer, const typename L::State& initial_state,
   typename StepVjp<L>::Output out;
   out.mean.setZero(layer.value_dim());
   out.log_evidence = cotangent.log_evidence;
-  std::vector<State> before;
-  LayerOptionSums<Scalar> sums;
-  auto& doptions = [&]() -> auto& {
-    if constexpr (std::is_empty_v<OptionGradient<L>>) {
-      return sums;
-    } else {
-      return gradient.options;
-    }
-  }
-  ();
+  LayerOptionSums<Scalar, OptionGradient<L>> doptions(gradient.options);
   for (; length > 0 && !checkpoints.empty(); checkpoints.pop_back()) {
     const Index first = (static_cast<Index>(checkpoints.size()) - 1) * interval;
     const Index count = std::min(interval, length - first);
@@ -101,28 +88,23 @@ void scan_vjp_steps(const L& layer, const typename L::State& initial_state,
                        doptions);
     }
   }
-  gradient.initial_state = std::move(dstate);
-  store<Scalar>(sums, gradient);
+  finish(layer, dstate, doptions, gradient);
 }
 
 /// In tiles where the layer can, unless it is asked to run token by token.
 template <class L>
 void scan_vjp_checked(const L& layer, const typename L::State& initial_state,
                       const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent,
-                      Execution how, Gradient<L>& gradient) {
-  if constexpr (TiledLayer<L>) {
+                      Execution how, VjpScratch<L>& scratch, Gradient<L>& gradient) {
+  if constexpr (runs_tiled<L>) {
     if (how.chunk() != 1) {
-      Workspace<typename L::Scalar> workspace;
-      typename L::State state = initial_state;
-      TiledVjp<L>(layer, state, x, cotangent, workspace, gradient)
+      TiledVjp<L>(layer, initial_state, x, cotangent, scratch.tiled, scratch.checkpoints, gradient)
           .run(how.chunk_of(x.length(), default_tile));
-      finish(gradient);
       return;
     }
   }
   const Index interval = how.chunk() > 1 ? how.chunk() : default_interval(x.length());
-  scan_vjp_steps(layer, initial_state, x, cotangent, interval, gradient);
-  finish(gradient);
+  scan_vjp_steps(layer, initial_state, x, cotangent, interval, scratch, gradient);
 }
 
 }  // namespace detail

@@ -3,11 +3,12 @@
 #pragma once
 
 #include <seqbayes/gradient/step.hpp>
-#include <seqbayes/layers/information.hpp>
+#include <seqbayes/layers/kalman_linear_attention.hpp>
+#include <seqbayes/layers/mesa_net.hpp>
 
 namespace seqbayes {
 
-/// By the options of `MesaNet`.
+/// With respect to the options of `MesaNet`.
 template <class Scalar, int Dk, int Dv>
 struct OptionGradient<MesaNet<Scalar, Dk, Dv>> {
   Vector<Scalar> ridge;       ///< Dk entries.
@@ -19,8 +20,8 @@ struct OptionGradient<MesaNet<Scalar, Dk, Dv>> {
   }
 };
 
-/// By the options of `KalmanLinearAttention`, but for `floor`. Where a noise is floored it has no
-/// effect, and derivative 0.
+/// With respect to the options of `KalmanLinearAttention`, but for `floor`. Where a noise is
+/// floored it has no effect, and derivative 0.
 template <class Scalar, int Dk, int Dv>
 struct OptionGradient<KalmanLinearAttention<Scalar, Dk, Dv>> {
   using L = KalmanLinearAttention<Scalar, Dk, Dv>;
@@ -40,9 +41,9 @@ struct OptionGradient<KalmanLinearAttention<Scalar, Dk, Dv>> {
   }
 };
 
-/// o = S' u with (K + Diag(ridge)) u = q: the derivative by q is w with (K + Diag(ridge)) w = S do,
-/// from the same factorisation, and that by K is -w u', of which the symmetric part counts. Where
-/// the scalar doesn't resolve u, they are NaN, unless do is 0.
+/// o = S' u with (K + Diag(ridge)) u = q: the derivative with respect to q is w with (K +
+/// Diag(ridge)) w = S do, from the same factorisation, and that to K is -w u', of which the
+/// symmetric part counts. Where the scalar doesn't resolve u, they are NaN, unless do is 0.
 template <class Scalar, int Dk, int Dv>
 struct StepVjp<MesaNet<Scalar, Dk, Dv>> {
   using L = MesaNet<Scalar, Dk, Dv>;
@@ -57,20 +58,20 @@ struct StepVjp<MesaNet<Scalar, Dk, Dv>> {
   }
 
   static void step(const L& layer, const State& before, const Token<Scalar>& token,
-                   const Output& out, State& dstate, detail::TokenGradient<Scalar>& grad,
-                   OptionGradient<L>& doptions) {
+                   const Output& out, State& dstate, TokenGradient<Scalar>& grad,
+                   LayerOptionSums<Scalar, OptionGradient<L>>& sums) {
+    OptionGradient<L>& doptions = sums.own;
     using std::exp;
     using Keys = Vector<Scalar, Dk>;
     State after = before;
     layer.advance(after, token);
-    auto dkeys = detail::sized<Dk, Dk>(dstate.key_moment);
-    auto dvalues = detail::sized<Dk, Dv>(dstate.value_moment);
+    auto dkeys = sized<Dk, Dk>(dstate.key_moment);
+    auto dvalues = sized<Dk, Dv>(dstate.value_moment);
     // An output without effect need not be resolved (an autodiff scalar's 0 may have one).
     if (!std::is_floating_point_v<Scalar> || !out.mean.isZero(Scalar(0))) {
       const auto precision = layer.precision(after);
       const Keys u = precision.solve(token.query.template vector<Dk>());
-      const Keys w =
-          precision.solve(detail::sized<Dk, Dv>(after.value_moment).lazyProduct(out.mean));
+      const Keys w = precision.solve(sized<Dk, Dv>(after.value_moment).lazyProduct(out.mean));
       for (Index i = 0; i < u.size(); ++i) {
         for (Index j = 0; j <= i; ++j) {
           dkeys(i, j) -= (w[i] * u[j] + u[i] * w[j]) * Scalar(0.5);
@@ -92,8 +93,8 @@ struct StepVjp<MesaNet<Scalar, Dk, Dv>> {
     grad.value.add(dvalues.transpose().lazyProduct(k) * strength);
     dkeys *= decay;
     dvalues *= decay;
-    grad.log_decay.add_one(dkeys.cwiseProduct(detail::sized<Dk, Dk>(before.key_moment)).sum() +
-                           dvalues.cwiseProduct(detail::sized<Dk, Dv>(before.value_moment)).sum());
+    grad.log_decay.add_one(dkeys.cwiseProduct(sized<Dk, Dk>(before.key_moment)).sum() +
+                           dvalues.cwiseProduct(sized<Dk, Dv>(before.value_moment)).sum());
   }
 };
 
@@ -113,8 +114,9 @@ struct StepVjp<KalmanLinearAttention<Scalar, Dk, Dv>> {
   }
 
   static void step(const L& layer, const State& before, const Token<Scalar>& token,
-                   const Output& out, State& dstate, detail::TokenGradient<Scalar>& grad,
-                   OptionGradient<L>& doptions) {
+                   const Output& out, State& dstate, TokenGradient<Scalar>& grad,
+                   LayerOptionSums<Scalar, OptionGradient<L>>& sums) {
+    OptionGradient<L>& doptions = sums.own;
     const auto& options = layer.options();
     State after = before;
     layer.step(after, token);

@@ -1,25 +1,12 @@
 /// @file
-/// The four passes over a tile of tokens that gradient/memory_tile.hpp is about.
-///
-/// A pass says which way it goes and what its lanes are, which rows a group writes with (`writes`)
-/// and the next one reads with (`probes`), and makes the group's updates from its reads (`solve`).
+/// The four passes over a tile of tokens that gradient/memory_tile.hpp is about, as
+/// kernel/group_pass.hpp runs them.
 #pragma once
 
+#include <seqbayes/decay/decay.hpp>
 #include <seqbayes/gradient/memory_tile.hpp>
 
 namespace seqbayes::detail {
-
-/// Decay factors of a token.
-enum class DecayWidth { none, one, channel };
-
-/// Row t at data + t * width.
-template <class Scalar>
-struct TokenRows {
-  Scalar* data;
-  Index width;
-
-  Scalar* operator[](std::size_t t) const { return data + Index(t) * width; }
-};
 
 /// What the passes share: a tile, and the lanes that a pass is over.
 template <class Scalar>
@@ -27,106 +14,38 @@ struct PassInputs {
   const MemoryTile<Scalar>& memory;
   const TileInputs<Scalar>& in;
   BackwardTile<Scalar>& tile;
+  LaneBuffers<Scalar>& buffers;
   Index key_dim, value_dim;
   Index first, width;  ///< Lanes.
+
+  [[nodiscard]] std::size_t groups() const { return memory.groups.size(); }
+  template <class Pass>
+  const GroupScales<Scalar>& scales(std::size_t g) const {
+    if constexpr (Pass::backward) {
+      return tile.groups[g];
+    } else {
+      return memory.groups[g];
+    }
+  }
+  const Scalar* row_scale(std::size_t g) const { return keys(memory.row_scale)[g]; }
+  template <class Pass>
+  Scalar final_scale() const {
+    return Pass::backward ? tile.final_scale : memory.final_scale;
+  }
 
   TokenRows<Scalar> keys(Buffer<Scalar>& rows) const { return {rows.data(), key_dim}; }
   TokenRows<const Scalar> keys(const Buffer<Scalar>& rows) const { return {rows.data(), key_dim}; }
   TokenRows<Scalar> values(Buffer<Scalar>& rows) const { return {rows.data(), value_dim}; }
 };
 
-/// Rows of the tokens of group g; of the second kind, too, if the model predicts.
-template <bool predicts, class Scalar, class First, class Second>
-auto rows_of_group(std::size_t g, const First& first, const Second& second) {
-  constexpr std::size_t G = sweep_tokens;
-  std::array<const Scalar*, predicts ? 2 * G : G> rows;
-  for (std::size_t t = 0; t < G; ++t) {
-    rows[t] = first[g * G + t];
-    if constexpr (predicts) rows[G + t] = second[g * G + t];
-  }
-  return rows;
-}
-template <class Scalar, class Rows>
-auto rows_of_group(std::size_t g, const Rows& rows) {
-  return rows_of_group<false, Scalar>(g, rows, rows);
-}
-
-/// Row t of updates or reads.
-template <int N, class Scalar>
-auto lane_row(Scalar* rows, std::size_t t) {
-  return lanes<Scalar, N>(rows + Index(t) * N);
-}
-
-/// Entries first to first + width - 1 of a row as N lanes, and back.
-template <int N, class Scalar>
-void load_lanes(const Scalar* row, Index first, Index width, Lanes<Scalar, N>& x) {
-  if (width == N) {
-    x = Eigen::Map<const Lanes<Scalar, N>>(row + first);
-  } else {
-    for (Index j = 0; j < N; ++j) x[j] = j < width ? row[first + j] : Scalar(0);
-  }
-}
-template <int N, class Scalar>
-void store_lanes(Scalar* row, Index first, Index width, const Lanes<Scalar, N>& x) {
-  if (width == N) {
-    Eigen::Map<Lanes<Scalar, N>> whole(row + first);
-    whole = x;
-  } else {
-    for (Index j = 0; j < width; ++j) row[first + j] = x[j];
-  }
-}
-
-/// The scales of group g, forward or backward.
-template <class Pass, class Scalar>
-const GroupScales<Scalar>& scales_of_group(const PassInputs<Scalar>& p, std::size_t g) {
-  if constexpr (Pass::backward) {
-    return p.tile.groups[g];
-  } else {
-    return p.memory.groups[g];
-  }
-}
-
-/// Runs a pass over N lanes of a row-major matrix, group by group.
+/// Runs a pass over N lanes of a row-major matrix.
 template <class Pass, DecayWidth decays, int N, class Scalar>
 void run_pass(const PassInputs<Scalar>& p, Scalar* matrix) {
-  constexpr bool by_column = decays == DecayWidth::channel && Pass::key_lanes;
-  constexpr Scaling scaling = decays == DecayWidth::none ? Scaling::none
-                              : by_column                ? Scaling::columns
-                                                         : Scaling::rows;
-  const Index rows = Pass::key_lanes ? p.value_dim : p.key_dim;
-  const Index cols = Pass::key_lanes ? p.key_dim : p.value_dim;
-  const std::size_t groups = p.memory.groups.size();
-  Scalar *block = p.tile.block.data(), *update = p.tile.update.data(), *reads = p.tile.reads.data();
-
-  const auto at = [groups](std::size_t i) { return Pass::backward ? groups - 1 - i : i; };
-  const auto scales = [&](std::size_t g) -> Scales<Scalar> {
-    if constexpr (by_column) return {nullptr, 0, p.tile.columns.data()};
-    if constexpr (decays == DecayWidth::channel) return {p.keys(p.memory.row_scale)[g], 1};
-    return {&scales_of_group<Pass>(p, g).block_scale, 0};
-  };
-
-  load_block<N>(block, matrix, rows, cols, p.first, p.width);
-  const auto first_writes = Pass::writes(p, at(0));
-  std::fill_n(update, Index(first_writes.size()) * N, Scalar(0));
-  sweep<Scaling::none, N>(block, rows, first_writes, {update, N}, Pass::probes(p, at(0)),
-                          {reads, N}, {});
-  for (std::size_t i = 0; i < groups; ++i) {
-    const std::size_t g = at(i);
-    Pass::solve(p, g, reads, update);
-    const auto probes = Pass::probes(p, i + 1 < groups ? at(i + 1) : g);
-    const bool rescale = decays == DecayWidth::channel || scales_of_group<Pass>(p, g).rescale;
-    if (decays != DecayWidth::none && rescale) {
-      sweep<scaling, N>(block, rows, Pass::writes(p, g), {update, N}, probes, {reads, N},
-                        scales(g));
-    } else {
-      sweep<Scaling::none, N>(block, rows, Pass::writes(p, g), {update, N}, probes, {reads, N}, {});
-    }
-  }
-  if constexpr (Pass::keeps) {
-    const Scalar scale = Pass::backward ? p.tile.final_scale : p.memory.final_scale;
-    for (std::size_t i = 0; i < std::size_t(rows); ++i) lane_row<N>(block, i) *= scale;
-    store_block<N>(block, matrix, rows, cols, p.first, p.width);
-  }
+  constexpr bool channel = decays == DecayWidth::key_channel;
+  constexpr Scaling scaling = decays == DecayWidth::none   ? Scaling::none
+                              : channel && Pass::key_lanes ? Scaling::columns
+                                                           : Scaling::rows;
+  run_groups<Pass, scaling, channel, N>(p, matrix);
 }
 
 /// nu forward. Lanes are value columns; models that don't predict need no such pass.
@@ -142,7 +61,7 @@ struct InnovationPass {
     return rows_of_group<Scalar>(g, p.in.erase);
   }
 
-  [[gnu::flatten]] static void solve(const PassInputs<Scalar>& p, std::size_t g,
+  [[gnu::flatten]] static void solve(const PassInputs<Scalar>& p, std::size_t g, std::size_t,
                                      const Scalar* reads, Scalar* update) {
     const MemoryGroup<Scalar>& group = p.memory.groups[g];
     Lanes<Scalar, N> nu[G];
@@ -156,7 +75,7 @@ struct InnovationPass {
   }
 };
 
-/// dnu backward, on the derivative by the state. Lanes are value columns.
+/// dnu backward, on the derivative with respect to the state. Lanes are value columns.
 template <bool predicts, int N, class Scalar>
 struct InnovationVjpPass {
   static constexpr bool backward = true, key_lanes = false, keeps = true;
@@ -169,7 +88,7 @@ struct InnovationVjpPass {
     return rows_of_group<Scalar>(g, p.keys(p.in.gain));
   }
 
-  [[gnu::flatten]] static void solve(const PassInputs<Scalar>& p, std::size_t g,
+  [[gnu::flatten]] static void solve(const PassInputs<Scalar>& p, std::size_t g, std::size_t,
                                      const Scalar* reads, Scalar* update) {
     const MemoryGroup<Scalar>& forward = p.memory.groups[g];
     const BackwardGroup<Scalar>& group = p.tile.groups[g];
@@ -205,7 +124,7 @@ struct ReadVjpPass {
     return rows_of_group<predicts, Scalar>(g, p.tile.dmean, p.values(p.tile.dnu));
   }
 
-  [[gnu::flatten]] static void solve(const PassInputs<Scalar>& p, std::size_t g,
+  [[gnu::flatten]] static void solve(const PassInputs<Scalar>& p, std::size_t g, std::size_t,
                                      const Scalar* reads, Scalar* update) {
     const MemoryGroup<Scalar>& forward = p.memory.groups[g];
     const BackwardGroup<Scalar>& group = p.tile.groups[g];
@@ -233,12 +152,12 @@ struct ReadVjpPass {
         store_lanes<N>(p.keys(p.tile.derase)[token], p.first, p.width, de);
       }
     }
-    if constexpr (channel) lanes<Scalar, N>(p.tile.columns.data()) = product;
+    if constexpr (channel) lanes<Scalar, N>(p.buffers.columns.data()) = product;
     for (std::size_t s = 0; s < G; ++s) lane_row<N>(update, s) = w[s] * forward.write_scale[s];
   }
 };
 
-/// dw backward, on the transposed derivative by the state. Lanes are key channels.
+/// dw backward, on the transposed derivative with respect to the state. Lanes are key channels.
 template <bool predicts, bool channel, int N, class Scalar>
 struct GainVjpPass {
   static constexpr bool backward = true, key_lanes = true, keeps = true;
@@ -251,7 +170,7 @@ struct GainVjpPass {
     return rows_of_group<Scalar>(g, p.values(p.tile.nu));
   }
 
-  [[gnu::flatten]] static void solve(const PassInputs<Scalar>& p, std::size_t g,
+  [[gnu::flatten]] static void solve(const PassInputs<Scalar>& p, std::size_t g, std::size_t,
                                      const Scalar* reads, Scalar* update) {
     const BackwardGroup<Scalar>& group = p.tile.groups[g];
     Lanes<Scalar, N> q[G], e[G], product;
@@ -281,7 +200,7 @@ struct GainVjpPass {
         }
       }
     }
-    if constexpr (channel) lanes<Scalar, N>(p.tile.columns.data()) = product;
+    if constexpr (channel) lanes<Scalar, N>(p.buffers.columns.data()) = product;
     for (std::size_t s = 0; s < G; ++s) {
       lane_row<N>(update, s) = q[s] * group.write_scale[s];
       if constexpr (predicts) lane_row<N>(update, G + s) = e[s] * (-group.write_scale[s]);

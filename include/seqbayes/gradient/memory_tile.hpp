@@ -1,6 +1,7 @@
 /// @file
 /// The memory pass over a tile of tokens, forwards and backwards, in groups of G = `sweep_tokens`
-/// (memory/tile.hpp has the notation; X is the derivative by the state after the group).
+/// (kernel/memory_tile.hpp has the notation; X is the derivative with respect to the state after
+/// the group).
 ///
 ///     dnu_t = X' A_Gt w_t + sum_{s>=t} (w_t' A_st q_s) do_s - sum_{s>t} (w_t' A_st e_s) dnu_s
 ///     dw_t  = A_Gt X nu_t + sum_{s>=t} A_st q_s (nu_t' do_s) - sum_{s>t} A_st e_s (nu_t' dnu_s)
@@ -14,7 +15,7 @@
 /// forward pass uses.
 #pragma once
 
-#include <seqbayes/memory/tile.hpp>
+#include <seqbayes/kernel/memory_tile.hpp>
 
 namespace seqbayes::detail {
 
@@ -33,10 +34,10 @@ struct BackwardTile {
   std::vector<const Scalar*> query, erase, gain;  ///< As they are, without decays.
   std::vector<const Scalar*> dmean;               ///< do_t.
   Buffer<Scalar> nu, dnu;                         ///< Dv wide; dnu holds the evidence's part first.
-  Buffer<Scalar> dlog_variance;                   ///< By ln s_t: the evidence's part.
+  Buffer<Scalar> dlog_variance;                   ///< To ln s_t: the evidence's part.
   Buffer<Scalar> dquery, derase, dgain;           ///< Dk wide.
   Buffer<Scalar> zeros;
-  Buffer<Scalar> block, update, reads, columns;
+  LaneBuffers<Scalar> lanes;
   Scalar final_scale{};  ///< X = final_scale * block before the first group.
 };
 

@@ -1,6 +1,6 @@
 /// @file
-/// The vector-Jacobian product of `scan`: derivatives of a loss by all inputs of a run, from its
-/// derivatives by the outputs.
+/// The vector-Jacobian product of `scan`: derivatives of a loss with respect to all inputs of a
+/// run, from those to its outputs.
 #pragma once
 
 #include <seqbayes/gradient/backward.hpp>
@@ -20,25 +20,25 @@ void check_vjp_call(const L& layer, const typename L::State& initial_state,
   check_cotangent(layer, x, cotangent);
   const MatrixView<Scalar> variance(cotangent.variance.data(), cotangent.variance.size(), 1);
   for_each_field(
-      [&](const std::string& name, auto, const Matrix<Scalar>& to) {
-        check_apart(layer, x, ("gradient." + name).c_str(), to.data(), to.size());
+      [&](const char* name, auto, const Matrix<Scalar>& to) {
+        check_apart(layer, x, "gradient.", name, to.data(), to.size());
         if (shares_memory(to.data(), to.size(), cotangent.mean) ||
             shares_memory(to.data(), to.size(), variance)) {
-          fail("gradient." + name + " shares memory with the cotangent");
+          fail(std::string("gradient.") + name + " shares memory with the cotangent");
         }
       },
       gradient);
 }
 
-template <class L>
-void scan_vjp_of_checked(const L& layer, const typename L::State& initial_state,
-                         const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent,
-                         Execution how, Gradient<L>& gradient) {
-  make_gradient(layer, x, gradient);
-  scan_vjp_checked(layer, initial_state, x, cotangent, how, gradient);
-}
-
 }  // namespace detail
+
+/// Scratch memory for one `scan_vjp` at a time, so that repeated ones don't allocate what grows
+/// with the sequence: checkpoints, gains, passes. Grows to what the largest needs and keeps it; not
+/// to be shared by threads. Holds no results between calls. What is in it is the library's own.
+template <SequenceLayer L>
+struct GradientWorkspace {
+  detail::VjpScratch<L> scratch;
+};
 
 /// `scan_vjp`, below, into `gradient`, whose matrices keep their memory if they are of the right
 /// size. They may not share it with `x` or `cotangent`, which is refused.
@@ -46,13 +46,24 @@ template <SequenceLayer L>
 void scan_vjp(const L& layer, const typename L::State& initial_state,
               const Sequence<typename L::Scalar>& x,
               const std::type_identity_t<Cotangent<L>>& cotangent, Gradient<L>& gradient,
-              Execution how = {}) {
+              GradientWorkspace<L>& workspace, Execution how = {}) {
   detail::check_vjp_call(layer, initial_state, x, cotangent, gradient);
-  detail::scan_vjp_of_checked(layer, initial_state, x, cotangent, how, gradient);
+  detail::make_gradient(layer, x, gradient);
+  detail::scan_vjp_checked(layer, initial_state, x, cotangent, how, workspace.scratch, gradient);
 }
 
-/// Derivatives of a loss by everything that a `scan` of `x` from `initial_state` reads, given its
-/// derivatives by the results of that scan (docs/gradients.md).
+/// The same, with a workspace of its own.
+template <SequenceLayer L>
+void scan_vjp(const L& layer, const typename L::State& initial_state,
+              const Sequence<typename L::Scalar>& x,
+              const std::type_identity_t<Cotangent<L>>& cotangent, Gradient<L>& gradient,
+              Execution how = {}) {
+  GradientWorkspace<L> workspace;
+  scan_vjp(layer, initial_state, x, cotangent, gradient, workspace, how);
+}
+
+/// Derivatives of a loss with respect to everything that a `scan` of `x` from `initial_state`
+/// reads, given those to the results of that scan (docs/gradients.md).
 ///
 /// The run is repeated forward, keeping the state at checkpoints, and then taken backward from
 /// checkpoint to checkpoint. Recurrences are never inverted. Layers that `scan` runs in tiles go
@@ -94,8 +105,11 @@ void scan_vjp(const Executor& executor, const Heads& heads, const States& initia
         detail::check_vjp_call(head, initial_states[i], inputs[i], cotangents[i], gradients[i]);
       },
       [&](const auto& head, std::size_t i) {
-        detail::scan_vjp_of_checked(head, initial_states[i], inputs[i], cotangents[i], how,
-                                    gradients[i]);
+        using L = std::remove_cvref_t<decltype(head)>;
+        GradientWorkspace<L> workspace;
+        detail::make_gradient(head, inputs[i], gradients[i]);
+        detail::scan_vjp_checked(head, initial_states[i], inputs[i], cotangents[i], how,
+                                 workspace.scratch, gradients[i]);
       });
 }
 

@@ -2,16 +2,12 @@
 /// One token of a layer backwards: what `scan_vjp` needs to know of a layer.
 #pragma once
 
-#include <seqbayes/gradient/full.hpp>
-#include <seqbayes/gradient/memory.hpp>
-#include <seqbayes/scan/layer.hpp>
+#include <seqbayes/gradient/gradient.hpp>
+#include <seqbayes/layers/layer.hpp>
 
 namespace seqbayes {
 
-template <class Policy>
-struct GainVjp<WithoutVariance<Policy>> : GainVjp<Policy> {};
-
-/// Derivatives by one token's output.
+/// Derivatives of a loss with respect to one token's output.
 template <class Scalar, int Dv>
 struct StepCotangent {
   Vector<Scalar, Dv> mean;
@@ -19,15 +15,18 @@ struct StepCotangent {
   Scalar log_evidence{};
 };
 
-/// The derivatives of a layer's step, as two members; specialise it for a layer of your own.
+/// The derivatives of a layer's step, as members; specialise it for a layer of your own.
 ///
 /// - `Output`: a `StepCotangent`;
-/// - `final_state(layer, state)`: the derivative by the final state, zero if `state` (an optional)
-///   is empty;
+/// - `final_state(layer, state)`: the derivative with respect to the final state, zero if `state`
+///   (an optional) is empty;
 /// - `step(layer, before, token, out, dstate, grad, doptions)`: `before` is the state before the
-///   token, `out` an `Output`, `dstate` the derivative by the state after the token and, on return,
-///   by `before`. Derivatives by the token's fields are added to `grad`, those by options to
-///   `doptions`: the layer's `OptionGradient`, or, where that is empty, `LayerOptionSums`.
+///   token, `out` an `Output`, `dstate` the derivative with respect to the state after the token
+///   and, on return, to `before`. Derivatives with respect to the token's fields are added to
+///   `grad`, a `TokenGradient`, those to options to `doptions`, `LayerOptionSums`, whose member
+///   `own` is the layer's `OptionGradient`;
+/// - `initial_vjp(layer, dstate, doptions)`, if the initial state depends on options: adds the
+///   derivatives with respect to those.
 template <class L>
 struct StepVjp {
   static_assert(!std::is_same_v<L, L>,
@@ -41,65 +40,96 @@ struct StepVjp<Layer<Scalar, Dk, Dv, Model, Decay, Covariance>> {
   using State = typename L::State;
   using Policy = typename L::Policy;
   using Output = StepCotangent<Scalar, Dv>;
+  using OptionSums = LayerOptionSums<Scalar, OptionGradient<L>>;
+  static_assert(
+      DifferentiablePolicy<Policy>,
+      "seqbayes: scan_vjp has no derivatives of this covariance policy: it lacks gain_vjp, "
+      "zero or Self (covariance/policy.hpp, DifferentiablePolicy).");
+  static_assert(detail::NamesItself<Model>,
+                "seqbayes: scan_vjp has no derivatives of this design model: it lacks target_vjp, "
+                "prediction_key_vjp or Self (model/model.hpp, DesignModel).");
 
   static State final_state(const L& layer, const std::optional<State>& given) {
-    State state = given ? *given : layer.initial_state();
-    auto& covariance = state.covariance;
-    using Kept = std::remove_cvref_t<decltype(covariance)>;
-    static_assert(
-        detail::DenseExpression<Kept> || std::is_same_v<Kept, Scalar> ||
-            std::is_same_v<Kept, Empty>,
-        "seqbayes: scan_vjp knows no zero of a policy's state that is neither a matrix nor "
-        "a scalar. Specialise seqbayes::StepVjp<Layer> (gradient/step.hpp).");
-    if constexpr (requires { covariance.setZero(); }) {
-      if (!given) covariance.setZero();
-      if constexpr (Kept::ColsAtCompileTime != 1) {
-        // Symmetric: a diagonal of dynamic width is a matrix of one column.
-        if (covariance.cols() == covariance.rows()) {
-          covariance = Matrix<Scalar>((covariance + covariance.transpose()) * Scalar(0.5));
-        }
-      }
-    } else if constexpr (std::is_same_v<Kept, Scalar>) {
-      if (!given) covariance = Scalar(0);
-    }
+    State state = given ? *given : State{{}, Policy::zero(layer.options())};
+    if (!given) state.mean.setZero(layer.key_dim(), layer.value_dim());
+    symmetrise(state);
     return state;
   }
 
-  static void step(const L& layer, const State& before, const Token<Scalar>& token,
-                   const StepCotangent<Scalar, Dv>& out, State& dstate,
-                   detail::TokenGradient<Scalar>& grad, LayerOptionSums<Scalar>& doptions) {
-    using Keys = Vector<Scalar, Dk>;
-    const auto factor = detail::decay_factor<Decay, Dk>(token, layer.options());
-    const Keys decay = detail::spread<Dk, Scalar>(factor, layer.key_dim());
-    const Keys covariance_decay = detail::covariance_decay<Dk>(token, decay, layer.key_dim());
-    const auto memory = detail::sized<Dk, Dv>(before.mean);
-    auto dmemory = detail::sized<Dk, Dv>(dstate.mean);
+  static void symmetrise(State& state) {
+    if constexpr (requires { Policy::symmetrise(state.covariance); }) {
+      Policy::symmetrise(state.covariance);
+    }
+  }
 
-    Keys gain(layer.key_dim());
+  static void initial_vjp(const L& layer, const State& dstate, OptionSums& doptions) {
+    if constexpr (requires { Policy::initial_vjp(layer.options(), dstate.covariance, doptions); }) {
+      Policy::initial_vjp(layer.options(), dstate.covariance, doptions);
+    }
+  }
+
+  static void step(const L& layer, const State& before, const Token<Scalar>& token,
+                   const Output& out, State& dstate, TokenGradient<Scalar>& grad,
+                   OptionSums& doptions) {
+    using Keys = Vector<Scalar, Dk>;
+    const auto& options = layer.options();
+    const auto decay = detail::decay_factor<Decay, Dk, Dv>(token, options);
+    const auto memory = sized<Dk, Dv>(before.mean);
+    StateMatrix<Scalar, Dk, Dv> owner = before.mean;
+    auto decayed = sized<Dk, Dv>(owner);
+    detail::decay_memory(decayed, decay);
+    auto dmemory = sized<Dk, Dv>(dstate.mean);
+
+    Keys gain(layer.key_dim()), covariance_decay = Keys::Ones(layer.key_dim());
+    if constexpr (Policy::propagates) {
+      covariance_decay = detail::covariance_decay<Dk>(token, decay, layer.key_dim());
+    }
     auto covariance = before.covariance;
-    const Scalar s =
-        Policy::template gain<Dk>(layer.options(), token, covariance_decay, covariance, gain);
+    const Scalar s = Policy::template gain<Dk>(options, token, covariance_decay, covariance, gain);
+    const auto nu = detail::innovation_of<Model>(decayed, options, token);
     GainCotangent<Scalar, Dk> d;
-    d.doptions = &doptions;
     d.variance = out.variance;
     Vector<Scalar, Dv> dnu = Vector<Scalar, Dv>::Zero(layer.value_dim());
     if (L::has_variance && s > Scalar(0)) {  // log N(nu; 0, s I)
-      const auto nu = detail::innovation_of<Model>(memory, decay, token);
       const Scalar width = Scalar(static_cast<double>(layer.value_dim()));
       dnu = nu * Scalar(-out.log_evidence) / s;
       d.log_innovation_variance = -out.log_evidence * (width - nu.squaredNorm() / s) / Scalar(2);
     }
-    Keys dlog_decay;
-    detail::write_and_read_vjp<Model>(memory, decay, gain, token, out.mean, dnu, dmemory, d.gain,
-                                      dlog_decay, grad);
-    GainVjp<Policy>::template step<Dk>(layer.options(), token, covariance_decay, before.covariance,
-                                       d, dstate.covariance, grad);
-    grad.log_decay.add(dlog_decay);
+    auto dlog_decay =
+        detail::write_and_read_vjp<Model>(memory, decayed, options, decay, gain, token, nu,
+                                          out.mean, dnu, dmemory, d.gain, grad, doptions);
+    Policy::template gain_vjp<Dk>(options, token, covariance_decay, before.covariance, d,
+                                  dstate.covariance, grad, doptions);
     if constexpr (Policy::propagates) {
-      (token.covariance_log_decay.empty() ? grad.log_decay : grad.covariance_log_decay)
-          .add(d.dlog_decay);
+      if (token.covariance_log_decay.empty()) {
+        dlog_decay += d.dlog_decay;
+      } else {
+        grad.covariance_log_decay.add(d.dlog_decay);
+      }
     }
+    detail::log_decay_vjp<Decay>(token, options, dlog_decay, grad, doptions);
   }
 };
 
+namespace detail {
+
+/// What is left when all tokens are done: the state's derivative, and those of options.
+template <class L>
+void finish(const L& layer, typename L::State& dstate,
+            LayerOptionSums<typename L::Scalar, OptionGradient<L>>& doptions,
+            Gradient<L>& gradient) {
+  gradient.prior_variance_of_tokens = doptions.prior_variance.value();
+  if constexpr (requires { StepVjp<L>::initial_vjp(layer, dstate, doptions); }) {
+    StepVjp<L>::initial_vjp(layer, dstate, doptions);
+  }
+  gradient.prior_variance = doptions.prior_variance.value();
+  gradient.input_variance = doptions.input_variance.value();
+  gradient.info_scale = doptions.info_scale.value();
+  if constexpr (requires { requires detail::reads_option<typename L::Decay>; }) {
+    gradient.log_decay.setConstant(1, 1, doptions.log_decay.value());
+  }
+  gradient.initial_state = std::move(dstate);
+}
+
+}  // namespace detail
 }  // namespace seqbayes

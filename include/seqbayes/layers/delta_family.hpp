@@ -1,9 +1,9 @@
 /// @file
-/// Relatives of the delta rule that write through the same memory pass (memory/model.hpp).
+/// Relatives of the delta rule that write through the same memory pass (model/model.hpp).
 #pragma once
 
-#include <seqbayes/scan/layer.hpp>
-#include <seqbayes/scan/several_writes.hpp>
+#include <seqbayes/layers/layer.hpp>
+#include <seqbayes/layers/several_writes.hpp>
 
 namespace seqbayes {
 
@@ -20,8 +20,8 @@ using GatedDeltaNet2 = Layer<Scalar, Dk, Dv, GatedErase, ChannelDecay, NoCovaria
 /// writes, then one read a token.
 template <class Scalar, int Writes, int Dk = Eigen::Dynamic, int Dv = Eigen::Dynamic>
 using GatedDeltaProduct =
-    SeveralWrites<Layer<Scalar, Dk, Dv, AssociativeRegression, ScalarDecay, ResetCovariance>, Dk,
-                  Dv, Writes>;
+    SeveralWrites<Layer<Scalar, Dk, Dv, AssociativeRegression, ScalarDecay, ResetCovariance>,
+                  Writes>;
 
 /// Preconditioned DeltaNet, gated (Tumma et al. 2026, arXiv 2604.21100), as in
 /// flash-linear-attention. Query and key are of unit norm; the caller normalises them.

@@ -7,7 +7,7 @@
 
 #include <cmath>
 
-#include <seqbayes/scan/layer.hpp>
+#include <seqbayes/layers/layer.hpp>
 
 namespace seqbayes {
 

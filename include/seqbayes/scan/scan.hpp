@@ -5,19 +5,18 @@
 #include <algorithm>
 #include <stdexcept>
 
-#include <seqbayes/scan/concept.hpp>
-#include <seqbayes/scan/output.hpp>
 #include <seqbayes/scan/tiled.hpp>
 #include <seqbayes/sequence/check.hpp>
+#include <seqbayes/sequence/concept.hpp>
+#include <seqbayes/sequence/output.hpp>
 
 namespace seqbayes {
 
 /// How a sequence is run. Every form yields the same numbers up to rounding.
 class Execution {
  public:
-  /// Tiles of tokens for the layers of the grid, Comba, Gated DeltaNet-2 and the preconditioned
-  /// rule in float, double or long double, whatever the widths; any other layer or scalar runs
-  /// token by token.
+  /// Tiles of tokens for layers that have such a form (`runs_tiled`); any other layer or scalar
+  /// runs token by token.
   constexpr Execution() = default;
 
   /// Token by token through `step`.
@@ -55,7 +54,7 @@ void check_call(const Layer& layer, const typename Layer::State& state,
 template <class L>
 void check_output(const L& layer, const Sequence<typename L::Scalar>& x,
                   const Matrix<typename L::Scalar>& mean) {
-  check_apart(layer, x, "out.mean", mean.data(), mean.size());
+  check_apart(layer, x, "out.", "mean", mean.data(), mean.size());
 }
 template <class L>
 void check_output(const L& layer, const Sequence<typename L::Scalar>& x,
@@ -66,7 +65,7 @@ template <class L>
 void check_output(const L& layer, const Sequence<typename L::Scalar>& x,
                   const Output<typename L::Scalar>& out) {
   check_output(layer, x, out.mean);
-  check_apart(layer, x, "out.variance", out.variance.data(), out.variance.size());
+  check_apart(layer, x, "out.", "variance", out.variance.data(), out.variance.size());
 }
 
 /// Runs checked input. Tiles where the layer can, unless it is asked to run token by token.
@@ -75,10 +74,10 @@ void run(const L& layer, typename L::State& state, const Sequence<typename L::Sc
          Execution how, Workspace<typename L::Scalar>& workspace,
          const Results<typename L::Scalar>& out) {
   using Scalar = typename L::Scalar;
-  if constexpr (TiledLayer<L>) {
+  if constexpr (runs_tiled<L>) {
     if (how.chunk() != 1) {
-      TiledScan<L, probabilistic>(layer, state, x, workspace)
-          .run(how.chunk_of(x.length(), default_tile), out);
+      const Index tile = how.chunk() == 0 ? 0 : how.chunk_of(x.length(), 1);
+      run_tiles<probabilistic>(layer, state, x, tile, workspace, out);
       return;
     }
   }

@@ -171,4 +171,30 @@ void scan(const Executor& executor, const Heads& heads, States&& states, const I
   scan(executor, heads, states, inputs, outputs, workspaces, how);
 }
 
+/// As `scan`, for the means alone: the fast path. `means` are matrices, T x Dv.
+template <class Executor, std::ranges::random_access_range Heads,
+          std::ranges::random_access_range States, std::ranges::random_access_range Inputs,
+          std::ranges::random_access_range Means>
+requires SequenceLayer<std::ranges::range_value_t<Heads>>
+void scan_mean(const Executor& executor, const Heads& heads, States&& states, const Inputs& inputs,
+               Means&& means,
+               Workspaces<typename std::ranges::range_value_t<Heads>::Scalar>& workspaces,
+               Execution how = {}) {
+  static_assert(std::is_same_v<std::ranges::range_value_t<Means>,
+                               Matrix<typename std::ranges::range_value_t<Heads>::Scalar>>,
+                "seqbayes: the means of a batch are matrices, seqbayes::Matrix<Scalar>");
+  scan(executor, heads, states, inputs, means, workspaces, how);
+}
+
+/// As above, with workspaces of its own.
+template <class Executor, std::ranges::random_access_range Heads,
+          std::ranges::random_access_range States, std::ranges::random_access_range Inputs,
+          std::ranges::random_access_range Means>
+requires SequenceLayer<std::ranges::range_value_t<Heads>>
+void scan_mean(const Executor& executor, const Heads& heads, States&& states, const Inputs& inputs,
+               Means&& means, Execution how = {}) {
+  Workspaces<typename std::ranges::range_value_t<Heads>::Scalar> workspaces;
+  scan_mean(executor, heads, states, inputs, means, workspaces, how);
+}
+
 }  // namespace seqbayes

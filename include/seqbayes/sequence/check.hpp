@@ -132,13 +132,13 @@ bool shares_memory(const Scalar* data, Index size, const MatrixView<Scalar>& vie
 
 /// Refuses results in memory that the layer reads.
 template <class Layer, class Scalar>
-void check_apart(const Layer& layer, const Sequence<Scalar>& x, const char* result,
+void check_apart(const Layer& layer, const Sequence<Scalar>& x, const char* set, const char* result,
                  const Scalar* data, Index size) {
   const InputWidths inputs = layer.inputs();
   for_each_field(
       [&](const char* name, auto, const MatrixView<Scalar>& field, const InputWidth& input) {
         if (input.width == 0 || !shares_memory(data, size, field)) return;
-        fail(std::string(result) + " shares memory with " + name);
+        fail(std::string(set) + result + " shares memory with " + name);
       },
       x, inputs);
 }

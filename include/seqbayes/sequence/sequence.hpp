@@ -10,10 +10,21 @@ namespace seqbayes {
 /// infinity included; `log_factor` anything but plus infinity and NaN.
 enum class Domain { finite, non_negative, positive, log_decay, log_factor };
 
-/// One `T` for each input field. `Sequence` holds views of all tokens, `Token` of one,
-/// `InputWidths` what a layer reads. Shapes are for T tokens, key width Dk and value width Dv. With
-/// keys in units of K and values in units of V, write strengths are in 1 / K^2, process noise in
-/// V^2 / K^2, observation noise in V^2; log decays are natural logarithms.
+template <class T>
+struct Fields;
+/// One token: a row of each field.
+template <class Scalar>
+using Token = Fields<RowView<Scalar>>;
+/// The tokens of a sequence: views of the caller's matrices, which have to outlive it. Unread
+/// fields may stay empty.
+template <class Scalar>
+using Sequence = Fields<MatrixView<Scalar>>;
+
+/// One entry of type `T` for each input field: of a `Sequence`, views of all its tokens, of a
+/// `Token`, views of one, of `InputWidths`, what a layer reads. Shapes are for a sequence of T
+/// tokens, key width Dk and value width Dv. With keys in units of K and values in units of V, write
+/// strengths are in 1 / K^2, process noise in V^2 / K^2, observation noise in V^2; log decays are
+/// natural logarithms.
 template <class T>
 struct Fields {
   T query{};           ///< T x Dk, already scaled by the caller.
@@ -31,9 +42,18 @@ struct Fields {
   T value_precision{};  ///< T x Dv: Kalman Linear Attention's lambda_v >= 0.
   T precondition_log_decay{};  ///< T x 1: log decay of the preconditioner's key statistics.
   T precondition_strength{};   ///< T x 1: weight of this key in them, >= 0.
+
+  /// Of a sequence: its number of tokens, T.
+  [[nodiscard]] Index length() const { return query.rows(); }
+  /// Of a sequence: token t, without a copy; 0 <= t < length(). Of a constant field it is a view of
+  /// this sequence, not of the caller's memory.
+  [[nodiscard]] auto token(Index t) const;
+  /// Of a sequence: tokens `first` to `first + count - 1`, without a copy.
+  [[nodiscard]] Fields tokens(Index first, Index count) const;
 };
 
-/// Calls `f(name, domain, field of a, field of b, ...)` for each field. The only list of them.
+/// Calls `f(name, domain, field of a, field of b, ...)` for each field. The only list of them but
+/// for the members above.
 template <class F, class... FieldSets>
 constexpr void for_each_field(F&& f, FieldSets&&... sets) {
   f("query", Domain::finite, sets.query...);
@@ -53,32 +73,20 @@ constexpr void for_each_field(F&& f, FieldSets&&... sets) {
   f("precondition_strength", Domain::non_negative, sets.precondition_strength...);
 }
 
-/// One token: a row of each field.
-template <class Scalar>
-using Token = Fields<RowView<Scalar>>;
+template <class T>
+auto Fields<T>::token(Index t) const {
+  Fields<std::remove_cvref_t<decltype(query.row(t))>> token;
+  for_each_field([t](auto, auto, const auto& all, auto& one) { one = all.row(t); }, *this, token);
+  return token;
+}
 
-/// T tokens: views of the caller's matrices, which have to outlive it. Unread fields may stay
-/// empty.
-template <class Scalar>
-struct Sequence : Fields<MatrixView<Scalar>> {
-  /// Number of tokens, T.
-  [[nodiscard]] Index length() const { return this->query.rows(); }
-
-  /// Token t, without a copy; 0 <= t < length().
-  [[nodiscard]] seqbayes::Token<Scalar> token(Index t) const {
-    seqbayes::Token<Scalar> token;
-    for_each_field([t](auto, auto, const auto& all, auto& one) { one = all.row(t); }, *this, token);
-    return token;
-  }
-
-  /// Tokens `first` to `first + count - 1`, without a copy.
-  [[nodiscard]] Sequence tokens(Index first, Index count) const {
-    Sequence part;
-    for_each_field([=](auto, auto, const auto& all, auto& some) { some = all.rows(first, count); },
-                   *this, part);
-    return part;
-  }
-};
+template <class T>
+Fields<T> Fields<T>::tokens(Index first, Index count) const {
+  Fields part;
+  for_each_field([=](auto, auto, const auto& all, auto& some) { some = all.rows(first, count); },
+                 *this, part);
+  return part;
+}
 
 /// How many entries a token a layer reads of a field.
 struct InputWidth {

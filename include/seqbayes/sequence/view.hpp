@@ -118,26 +118,50 @@ class MatrixView {
     }
   }
 
-  [[nodiscard]] constexpr const Scalar* data() const { return data_; }
+  /// `rows` rows of one entry, `value`, which the view keeps itself: its rows are views of it.
+  static constexpr MatrixView constant(const Scalar& value, Index rows) {
+    MatrixView view;
+    view.constant_ = value;
+    view.rows_ = rows;
+    view.cols_ = 1;
+    return view;
+  }
+
+  [[nodiscard]] constexpr const Scalar* data() const {
+    return data_ || empty() ? data_ : &constant_;
+  }
   [[nodiscard]] constexpr Index rows() const { return rows_; }
   [[nodiscard]] constexpr Index cols() const { return cols_; }
   [[nodiscard]] constexpr Index row_stride() const { return row_stride_; }
   [[nodiscard]] constexpr bool empty() const { return cols_ == 0; }
 
   [[nodiscard]] constexpr RowView<Scalar> row(Index t) const {
-    return empty() ? RowView<Scalar>() : RowView<Scalar>(data_ + t * row_stride_, cols_);
+    if (empty()) return {};
+    return {data_ ? data_ + t * row_stride_ : &constant_, cols_};
   }
   /// Rows `first` to `first + count - 1`; an empty view if this one is.
   [[nodiscard]] constexpr MatrixView rows(Index first, Index count) const {
-    return empty() ? MatrixView()
-                   : MatrixView(data_ + first * row_stride_, count, cols_, row_stride_);
+    if (empty()) return {};
+    MatrixView part = *this;
+    if (data_) part.data_ += first * row_stride_;
+    part.rows_ = count;
+    return part;
   }
 
  private:
-  const Scalar* data_ = nullptr;
+  const Scalar* data_ = nullptr;  ///< Null: all rows are `constant_`.
   Index rows_ = 0;
   Index cols_ = 0;
   Index row_stride_ = 0;
+  Scalar constant_{};
 };
+
+/// The same entry for every token of a field, without a matrix of them:
+/// `x.observation_noise = seqbayes::constant(0.1f, T)`. Rows and tokens of it are views of the
+/// view, or of the sequence that holds it.
+template <class Scalar>
+constexpr MatrixView<Scalar> constant(const Scalar& value, Index length) {
+  return MatrixView<Scalar>::constant(value, length);
+}
 
 }  // namespace seqbayes

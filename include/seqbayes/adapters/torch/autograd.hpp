@@ -87,7 +87,7 @@ std::vector<Tensor> run(const Heads<L>& heads, const State& initial, const Input
   return tensors;
 }
 
-/// Derivatives by the results of `run`, item by item. `kept` keeps alive what they look at.
+/// Derivatives with respect to the results of `run`, item by item. `kept` keeps alive what they look at.
 template <class L, bool probabilistic>
 std::vector<Cotangent<L>> cotangents(const L& layer, const Batch<L>& batch,
                                      std::vector<typename L::State> zero,
@@ -129,7 +129,7 @@ std::vector<Cotangent<L>> cotangents(const L& layer, const Batch<L>& batch,
   return items;
 }
 
-/// From derivatives by the results of `run` to those by its inputs and initial state.
+/// From derivatives with respect to the results of `run` to those to its inputs and initial state.
 template <class L, bool probabilistic>
 std::pair<Inputs, State> run_vjp(const Heads<L>& heads, const State& initial, const Inputs& x,
                                  const std::vector<Tensor>& d) {

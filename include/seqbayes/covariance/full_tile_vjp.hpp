@@ -1,0 +1,298 @@
+/// @file
+/// The full-covariance gain pass backwards over a tile of tokens, in groups of G = `sweep_tokens`
+/// (covariance/full_tile.hpp has the notation). With z = \hat P k, m = dP z and c = z / sqrt(s),
+/// two passes of the same sweep:
+///
+/// - backward on X = dP after the group: m_t needs X A_Gt z_t and the group's later updates a q q'
+///   and (dz k' + k dz') / 2; it gives ds, dz, and with them the update of token t;
+/// - forward on P: \hat P_t dz_t and P_t q_t need P_0 A_t dz_t, P_0 A_t q_t and the group's earlier
+///   updates -c c'.
+///
+/// The decay's derivative needs no further product of matrices. With h = 2 rowsum(P * dP),
+///
+///     dg_t = h_t + 2 z * m / s + dz * z + k * (\hat P dz) - 2 omega * domega
+///
+/// and h_{t-1} = dg_t plus what the variance of token t-1 adds, q * dq.
+#pragma once
+
+#include <cmath>
+
+#include <seqbayes/covariance/full_tile.hpp>
+
+namespace seqbayes::detail {
+
+/// Scratch, and what the passes hand to each other: Dk entries a token.
+template <class Scalar>
+struct FullVjpTile {
+  FullBuffers<Scalar> blocks;                  ///< dP, then P.
+  DiagonalBuffers<Scalar> diagonal;            ///< Of P.
+  Buffer<Scalar> decays;                       ///< One factor or Dk a token.
+  Buffer<Scalar> z, dz, dkey, dquery, dnoise;  ///< Dk a token.
+  Buffer<Scalar> along;                        ///< 2 z * m / s + dz * z, then k * (\hat P dz) too.
+  Buffer<Scalar> ds;                           ///< One a token.
+};
+
+template <class Scalar, int Dk, bool variances, bool uniform>
+class FullGainsVjp {
+  static constexpr int G = sweep_tokens;
+  static constexpr int U = variances ? 3 * G : 2 * G;  ///< Updates of the backward pass.
+  static constexpr int R = variances ? 2 * G : G;      ///< Reads of the forward pass.
+  using Blocks = FullBlocks<Scalar, Dk, uniform>;
+  using Keys = typename Blocks::Keys;
+  using Row = typename Blocks::Row;
+  using ConstRow = typename Blocks::ConstRow;
+  using Factors = typename Blocks::Factors;
+
+ public:
+  FullGainsVjp(FullVjpTile<Scalar>& tile, const GainTokens<Scalar>& x,
+               const GainsCotangent<Scalar>& d)
+      : tile_(tile),
+        x_(x),
+        d_(d),
+        dk_(x.key_dim),
+        blocks_(tile.blocks, dk_, U, R),
+        diagonal_(tile.diagonal, dk_) {
+    const Index tokens = whole_groups(x.count);
+    for (Buffer<Scalar>* rows :
+         {&tile.decays, &tile.z, &tile.dz, &tile.dkey, &tile.dquery, &tile.dnoise, &tile.along}) {
+      rows->reserve(tokens * dk_);
+    }
+    tile.ds.reserve(tokens);
+  }
+
+  /// `dcovariance` holds dP after the tile and gets dP before it; `before` and `after` are P.
+  template <class Stored>
+  void run(const Stored& before, const Stored& after, Stored& dcovariance,
+           Fields<Matrix<Scalar>>& gradient) {
+    Keys along = Keys::Zero(dk_);
+    along = Scalar(2) * after.cwiseProduct(dcovariance).rowwise().sum().array();
+    load();
+    backward(dcovariance);
+    forward(before);
+    collect(along, gradient);
+  }
+
+ private:
+  [[nodiscard]] Index groups() const { return whole_groups(x_.count) / G; }
+  Row row(Buffer<Scalar>& buffer, Index t) { return Row(buffer.data() + t * dk_, dk_); }
+  ConstRow key(Index t) const { return ConstRow(x_.x.key.row(x_.first + t).data(), dk_); }
+  ConstRow query(Index t) const { return ConstRow(x_.x.query.row(x_.first + t).data(), dk_); }
+  [[nodiscard]] bool real(Index t) const { return t < x_.count; }
+
+  /// The decay of token t: one number or Dk.
+  auto decay(Index t) const {
+    if constexpr (uniform) {
+      return tile_.decays.data()[t];
+    } else {
+      return ConstRow(tile_.decays.data() + t * dk_, dk_);
+    }
+  }
+
+  void load() {
+    for (Index t = 0; t < G * groups(); ++t) {
+      if constexpr (uniform) {
+        tile_.decays.data()[t] = real(t) ? x_.uniform_decay(t) : Scalar(1);
+      } else if (real(t)) {
+        x_.template decay<Dk>(t, tile_.decays.data() + t * dk_);
+      } else {
+        row(tile_.decays, t).setOnes();
+      }
+      if (real(t)) {
+        row(tile_.z, t) = ConstRow(d_.gain + t * dk_, dk_) * d_.innovation_variance[t];
+      } else {
+        row(tile_.z, t).setZero();
+        row(tile_.dz, t).setZero();
+      }
+    }
+  }
+
+  /// Takes up the decay of a group, and its updates, for the next. Returns whether the blocks were
+  /// scaled.
+  template <int Updates, int Reads>
+  bool sweep(const Factors& product) {
+    const bool scaled = blocks_.decay(product);
+    if constexpr (uniform) {
+      const Scalar inverse = Scalar(1) / blocks_.scale();
+      for (int u = 0; u < Updates; ++u) blocks_.lane(u) *= inverse;
+    }
+    blocks_.template sweep<std::size_t(Updates), std::size_t(Reads)>(scaled);
+    return scaled;
+  }
+
+  /// Probes A_Gt z_t of group g.
+  void probe_backward(Index g) {
+    Factors product = blocks_.no_decay();
+    for (int j = G; j-- > 0;) {
+      blocks_.probe(j) = product * row(tile_.z, g * G + j);
+      product *= decay(g * G + j);
+    }
+  }
+
+  template <class Stored>
+  void backward(Stored& dcovariance) {
+    blocks_.load(dcovariance.data());
+    Keys diagonal = dcovariance.diagonal().array();
+    probe_backward(groups() - 1);
+    blocks_.template sweep<std::size_t(U), std::size_t(G)>(false);
+    for (Index g = groups(); g-- > 0;) {
+      Factors product = blocks_.no_decay();
+      for (int j = G; j-- > 0;) solve_backward(g * G + j, j, product, diagonal);
+      for (int j = 0; j < G; ++j) {
+        blocks_.lane(j) = blocks_.row(G + j) * Scalar(0.5);
+        blocks_.lane(G + j) = blocks_.row(j) * Scalar(0.5);
+        if constexpr (variances) {
+          const Scalar a = real(g * G + j) ? d_.dvariance[g * G + j] : Scalar(0);
+          blocks_.lane(2 * G + j) = blocks_.row(2 * G + j) * a;
+        }
+      }
+      if (g > 0) probe_backward(g - 1);
+      sweep<U, G>(product);
+    }
+    blocks_.store(dcovariance.data());
+  }
+
+  /// Token t, the group's j-th. Leaves the rows of its update, k_s, dz_s and q_s, decayed to the
+  /// time before it, as those of later tokens are. `product` is A_Gt; `diagonal` that of dP.
+  [[gnu::flatten]] void solve_backward(Index t, int j, Factors& product, Keys& diagonal) {
+    if (real(t)) {
+      token_backward(t, j, times_z(t, j, product), diagonal);
+    } else {
+      for (int u = j; u < U; u += G) blocks_.row(u).setZero();
+    }
+    const auto a = decay(t);
+    for (int i = j; i < G; ++i) {
+      for (int u = i; u < U; u += G) blocks_.row(u) *= a;
+    }
+    diagonal *= a * a;
+    product *= a;
+  }
+
+  /// m_t = dP_t z_t: of the blocks, and of the updates of the group's tokens from t on.
+  Keys times_z(Index t, int j, const Factors& product) {
+    const Row z = row(tile_.z, t);
+    Keys m = product * blocks_.read(j) * blocks_.scale();
+    for (int i = j + 1; i < G; ++i) {
+      const Row ki = blocks_.row(i), dzi = blocks_.row(G + i);
+      m += dzi * (Scalar(0.5) * (ki * z).sum()) + ki * (Scalar(0.5) * (dzi * z).sum());
+    }
+    if constexpr (variances) {
+      blocks_.row(2 * G + j) = query(t);
+      for (int i = j; i < G && real(t + i - j); ++i) {
+        const Row qi = blocks_.row(2 * G + i);
+        m += qi * (d_.dvariance[t + i - j] * (qi * z).sum());
+      }
+    }
+    return m;
+  }
+
+  void token_backward(Index t, int j, const Keys& m, Keys& diagonal) {
+    const Row z = row(tile_.z, t);
+    const ConstRow k = key(t), dgain(d_.dgain + t * dk_, dk_);
+    const Scalar s = d_.innovation_variance[t];
+    if constexpr (variances) diagonal += query(t).square() * d_.dvariance[t];
+    Scalar& ds = tile_.ds.data()[t];
+    ds = d_.dlog_innovation_variance[t] / s + (z * (m - dgain)).sum() / s / s;
+    Row dz = row(tile_.dz, t);
+    dz = (dgain - m * Scalar(2)) / s + k * ds;
+    row(tile_.along, t) = z * (m * (Scalar(2) / s) + dz);
+    blocks_.row(j) = k;
+    blocks_.row(G + j) = dz;
+    diagonal += dz * k;
+    row(tile_.dnoise, t) = diagonal;
+  }
+
+  /// Probes A_t dz_t, then A_t q_t, of group g.
+  void probe_forward(Index g) {
+    Factors product = blocks_.no_decay();
+    for (int j = 0; j < G; ++j) {
+      const Index t = g * G + j;
+      product *= decay(t);
+      blocks_.probe(j) = product * row(tile_.dz, t);
+      if constexpr (variances) {
+        if (real(t)) {
+          blocks_.probe(G + j) = product * query(t);
+        } else {
+          blocks_.probe(G + j).setZero();
+        }
+      }
+    }
+  }
+
+  template <class Stored>
+  void forward(const Stored& before) {
+    blocks_.load(before.data());
+    diagonal_.start(before);
+    probe_forward(0);
+    blocks_.template sweep<std::size_t(G), std::size_t(R)>(false);
+    for (Index g = 0; g < groups(); ++g) {
+      Factors product = blocks_.no_decay();
+      for (int j = 0; j < G; ++j) solve_forward(g * G + j, j, product);
+      if (g + 1 == groups()) break;
+      for (int j = 0; j < G; ++j) {
+        diagonal_.write(blocks_.row(j));
+        blocks_.lane(j) = -blocks_.row(j);
+      }
+      probe_forward(g + 1);
+      if (sweep<G, R>(product)) diagonal_.round();
+      diagonal_.settle(blocks_, R);
+    }
+  }
+
+  /// Token t, the group's j-th. Rows of the update: c_s, decayed to time t. `product` is A_t.
+  [[gnu::flatten]] void solve_forward(Index t, int j, Factors& product) {
+    const auto a = decay(t);
+    product *= a;
+    for (int i = 0; i < j; ++i) blocks_.row(i) *= a;
+    Row c = blocks_.row(j);
+    if (!real(t)) {
+      c.setZero();
+      return;
+    }
+    diagonal_.predict(a, x_.x.process_noise.row(x_.first + t));
+    const Row dz = row(tile_.dz, t), z = row(tile_.z, t);
+    const ConstRow k = key(t);
+    Keys y = product * blocks_.read(j) * blocks_.scale() + diagonal_.delta() * dz;
+    for (int i = 0; i < j; ++i) y -= blocks_.row(i) * (blocks_.row(i) * dz).sum();
+    row(tile_.dkey, t) = z * tile_.ds.data()[t] + y;
+    row(tile_.along, t) += k * y;
+    const Scalar s = d_.innovation_variance[t];
+    c = z * (Scalar(1) / std::sqrt(s));
+    const Scalar r = x_.x.observation_noise.row(x_.first + t)[0];
+    const Scalar uncorrelated = (diagonal_.variances() * k.square()).sum();
+    diagonal_.keep_back(c, {s, true, s - r < uncorrelated / 8 || s > 16 * r});
+    if constexpr (variances) {
+      const ConstRow q = query(t);
+      Keys pq = product * blocks_.read(G + j) * blocks_.scale() + diagonal_.delta() * q;
+      for (int i = 0; i <= j; ++i) pq -= blocks_.row(i) * (blocks_.row(i) * q).sum();
+      row(tile_.dquery, t) = pq * (Scalar(2) * d_.dvariance[t]);
+    }
+  }
+
+  void collect(Keys& along, Fields<Matrix<Scalar>>& gradient) {
+    for (Index i = x_.count; i-- > 0;) {
+      const Index t = x_.first + i;
+      TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient, t);
+      Vector<Scalar, Dk> noise = Vector<Scalar, Dk>::Zero(dk_);
+      add_field<Dk>(noise, x_.x.process_noise.row(t));
+      if constexpr (variances) {
+        grad.query.add(row(tile_.dquery, i).matrix());
+        along += row(tile_.dquery, i) * query(i);
+      }
+      grad.key.add(row(tile_.dkey, i).matrix());
+      grad.observation_noise.add_one(tile_.ds.data()[i]);
+      grad.process_noise.add(row(tile_.dnoise, i).matrix());
+      along += row(tile_.along, i) - Scalar(2) * noise.array() * row(tile_.dnoise, i);
+      forget(along, decay(i));
+      Row(d_.dlog_decay + i * dk_, dk_) = along;
+    }
+  }
+
+  FullVjpTile<Scalar>& tile_;
+  const GainTokens<Scalar>& x_;
+  const GainsCotangent<Scalar>& d_;
+  Index dk_;
+  Blocks blocks_;
+  TileDiagonal<Scalar, Dk> diagonal_;
+};
+
+}  // namespace seqbayes::detail
