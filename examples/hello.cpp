@@ -15,18 +15,17 @@ int main() {
     key(t, i) = 1;
     value.row(t) << float(i), float(-i);
   }
-  const Matrix<float> log_decay = Matrix<float>::Zero(T, 1);      // nothing is forgotten
-  const Matrix<float> process_noise = Matrix<float>::Zero(T, 1);  // and nothing changes
-  const Matrix<float> observation_noise = Matrix<float>::Constant(T, 1, 0.1f);
 
   const seqbayes::BayesianLayer<float, 4, 2> layer({.prior_variance = 1.0f});
   auto state = layer.initial_state();
-  seqbayes::Sequence<float> x;  // views: nothing is copied
-  x.query = x.key = key;
-  x.value = value;
-  x.log_decay = log_decay;
-  x.process_noise = process_noise;
-  x.observation_noise = observation_noise;
+  // Nothing is forgotten, nothing changes, and values have noise of variance 0.1. The fields are
+  // views: nothing is copied.
+  const seqbayes::Sequence<float> x{.query = key,
+                                    .key = key,
+                                    .value = value,
+                                    .log_decay = seqbayes::constant(0.0f, T),
+                                    .process_noise = seqbayes::constant(0.0f, T),
+                                    .observation_noise = seqbayes::constant(0.1f, T)};
   const auto out = seqbayes::scan(layer, state, x);
 
   // The last token asks for key 3, whose value is (3, -3).
