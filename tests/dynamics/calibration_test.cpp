@@ -1,7 +1,7 @@
 // R7.1 to R7.6 against the layers: what they claim, and what their errors are.
 #include <dynamics/levels.hpp>
 
-#include <seqbayes/dynamics/calibration.hpp>
+#include <seqbayes/inference/calibration.hpp>
 #include <seqbayes/layers/grid.hpp>
 
 namespace dynamics_test {

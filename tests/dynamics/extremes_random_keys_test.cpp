@@ -2,8 +2,8 @@
 #include <dynamics/extremes.hpp>
 
 #include <seqbayes/dynamics/drift_retention.hpp>
-#include <seqbayes/dynamics/noise_estimate.hpp>
 #include <seqbayes/dynamics/recall.hpp>
+#include <seqbayes/inference/noise_estimate.hpp>
 
 namespace dynamics_test {
 namespace {
@@ -84,9 +84,6 @@ TEST_CASE("Extremes: distractors") {
                    const auto f = at_load(rule, {S(0.7), x[2], n[0], S(0.4)}, x[3]);
                    return list(static_cast<const Forgetting<S>&>(f)) + List<S>{f.claimed_variance};
                  });
-  check_extremes({dims}, {counts}, [](const auto& x, const Counts& n) {
-    return List<ScalarOf<decltype(x)>>{mean_retention_without_noise(x[0], n[0])};
-  });
 }
 
 TEST_CASE("Extremes: drift on keys that take turns") {

@@ -5,7 +5,7 @@
 
 #include <random>
 
-#include <seqbayes/dynamics/sample.hpp>
+#include <seqbayes/inference/sample.hpp>
 
 namespace dynamics_test {
 

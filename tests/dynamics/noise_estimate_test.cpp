@@ -1,7 +1,7 @@
 // R7.7: noise levels from innovations.
 #include <dynamics/levels.hpp>
 
-#include <seqbayes/dynamics/noise_estimate.hpp>
+#include <seqbayes/inference/noise_estimate.hpp>
 
 namespace dynamics_test {
 namespace {

@@ -7,8 +7,8 @@
 #include <random>
 
 #include <dynamics/runs.hpp>
-#include <seqbayes/dynamics/noise_estimate.hpp>
 #include <seqbayes/dynamics/recall.hpp>
+#include <seqbayes/inference/noise_estimate.hpp>
 
 namespace dynamics_test {
 namespace {

@@ -1,7 +1,7 @@
 // Streams drawn from each regime: is the regime found, and the noise levels within their errors?
 #include <dynamics/levels.hpp>
 
-#include <seqbayes/dynamics/regime.hpp>
+#include <seqbayes/inference/regime.hpp>
 
 namespace dynamics_test {
 namespace {

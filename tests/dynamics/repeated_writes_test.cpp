@@ -150,7 +150,7 @@ TEST_CASE("R1.5: linear attention and SSD after n writes") {
                       want.writes.squaredNorm() / std::pow(want.writes.sum(), 2)) < rounding);
     }
     CHECK(std::abs(
-              plateau_normalised(AttentionRule<double>{decay}).noise_factor -
+              (1 - decay) / (1 + decay) -
               after_writes_normalised(AttentionRule<double>{decay}, Count(1) << 50).noise_factor) <
           rounding);
   }

@@ -62,7 +62,6 @@ std::vector<Scalar> all(const Scalar& x) {
   add(plateau(reset));
   add(after_writes(attention, 7));
   add(after_writes_normalised(attention, 7));
-  add(plateau_normalised(attention));
   add(after_writes(inflation, 7));
   add_change(after_change(reset, 3, 4));
   add_change(after_change(inflation, 3, 4));
@@ -80,7 +79,6 @@ std::vector<Scalar> all(const Scalar& x) {
                          gain_of_half_life(x),
                          plateau_of_half_life(x),
                          crossover(x, half, one),
-                         excess_of_constant_gain(x, half, 4),
                          best_constant_gain(x, 6),
                          distracted_plateau(attention, target, dim),
                          distracted_plateau(reset, target, dim),

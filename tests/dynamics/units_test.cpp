@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include <seqbayes/dynamics/regime.hpp>
+#include <seqbayes/inference/regime.hpp>
 
 namespace dynamics_test {
 namespace {
