@@ -191,7 +191,7 @@ std::vector<Part> parts(const Gradient<L>& gradient) {
   for_each_entry(gradient.initial_state, [&](const auto& a, const auto& b) {
     state.entries.push_back(&a == &b ? a : static_cast<long double>(a) + b);
   });
-  all.push_back(Part{"prior variance", {gradient.prior_variance}});
+  all.push_back(Part{"prior variance", {gradient.prior_variance_of_tokens}});
   all.push_back(Part{"input variance", {gradient.input_variance}});
   all.push_back(Part{"info scale", {gradient.info_scale}});
   for_each_option(gradient.options, [&](const char* name, const auto& entries) {

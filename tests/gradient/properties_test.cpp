@@ -56,7 +56,7 @@ TEMPLATE_LIST_TEST_CASE("the gradient of a run is that of its parts, handed over
     auto got = seqbayes::scan_vjp(problem.layer, middle, x.tokens(split, 23 - split), second);
     first.state = got.initial_state;
     auto part = seqbayes::scan_vjp(problem.layer, problem.start, x.tokens(0, split), first);
-    part.prior_variance += got.prior_variance;
+    part.prior_variance += got.prior_variance_of_tokens;
     seqbayes::for_each_field(
         [&](auto, auto, Matrix<double>& head, const Matrix<double>& tail) {
           Matrix<double> both(head.rows() + tail.rows(), tail.cols());

@@ -101,7 +101,7 @@ void derivatives_agree_with_differences(const Number& number, const Derivative& 
   Setup<double> setup{3, 2, 1.25};
   setup.input_variance = 0.5;
   typename Layer::Options options = make<Layer>(setup).options();
-  options.prior_variance = number(setup.prior_variance, 0, 1);
+  if (Layer::reads.prior_variance) options.prior_variance = number(setup.prior_variance, 0, 1);
   const Layer layer(options);
   INFO(describe(layer));
   auto stream = draw_stream(layer.inputs(), 11, 79);
