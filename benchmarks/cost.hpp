@@ -50,8 +50,8 @@ struct CostOf<Layer<Scalar, Dk, Dv, Model, Decay, Covariance>> {
 };
 
 /// Of `Writes` writes a token, all but the first decay nothing and only the last is read.
-template <class Base, int Dk, int Dv, int Writes>
-struct CostOf<SeveralWrites<Base, Dk, Dv, Writes>> {
+template <class Base, int Writes>
+struct CostOf<SeveralWrites<Base, Writes>> {
   static constexpr Cost value{CostOf<Base>::value.memory + 4.0 * (Writes - 1), 0};
 };
 

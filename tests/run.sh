@@ -5,7 +5,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 preset=${1:-default}
 source "$root/cmake/setup.sh"
 
-install_packages "${packages_build[@]}" "${packages_tests[@]}" "${packages_studies[@]}"
+install_packages "${packages_build[@]}" "${packages_tests[@]}" "${packages_studies[@]}" \
+  "${packages_benchmarks[@]}"
 if [[ $preset == default ]]; then
   install_packages "${packages_torch[@]}"
 else

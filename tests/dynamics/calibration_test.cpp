@@ -4,7 +4,7 @@
 #include <seqbayes/inference/calibration.hpp>
 #include <seqbayes/layers/grid.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::calibration_test {
 namespace {
 
 /// Everything that any layer here reads. Keys of any norm, channel decays, noises of all sizes.
@@ -251,4 +251,4 @@ TEST_CASE("Wrong noises in the steady state (R7.5)") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::calibration_test

@@ -3,7 +3,7 @@
 
 #include <seqbayes/dynamics/change_point.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::change_point_test {
 namespace {
 
 using namespace seqbayes::dynamics;
@@ -112,4 +112,4 @@ TEST_CASE("R5.6: half-lives, and the noise that they cost") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::change_point_test

@@ -3,7 +3,7 @@
 
 #include <seqbayes/dynamics/collision.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::collision_test {
 namespace {
 
 using namespace seqbayes::dynamics;
@@ -145,4 +145,4 @@ TEST_CASE("R2.1: near r = 0, rho = 1 and very confident memories nothing cancels
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::collision_test

@@ -3,7 +3,7 @@
 
 #include <seqbayes/dynamics/constant_gain.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::constant_gain_test {
 namespace {
 
 using namespace seqbayes::dynamics;
@@ -76,4 +76,4 @@ TEST_CASE("R1.7: the best constant gain") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::constant_gain_test

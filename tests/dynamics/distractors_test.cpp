@@ -7,7 +7,7 @@
 
 #include <seqbayes/dynamics/distractors.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::distractors_test {
 namespace {
 
 using namespace seqbayes::dynamics;
@@ -226,4 +226,4 @@ TEST_CASE("R3.7: plateaus") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::distractors_test

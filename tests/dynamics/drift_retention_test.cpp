@@ -6,7 +6,7 @@
 
 #include <seqbayes/dynamics/drift_retention.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::drift_retention_test {
 namespace {
 
 using namespace seqbayes::dynamics;
@@ -142,4 +142,4 @@ TEST_CASE("R4.7: against the layer") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::drift_retention_test

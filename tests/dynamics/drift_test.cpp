@@ -8,7 +8,7 @@
 
 #include <seqbayes/dynamics/drift.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::drift_test {
 namespace {
 
 using namespace seqbayes::dynamics;
@@ -248,4 +248,4 @@ TEST_CASE("R4.6: the same with decay") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::drift_test

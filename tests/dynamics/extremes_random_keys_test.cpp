@@ -5,7 +5,7 @@
 #include <seqbayes/dynamics/recall.hpp>
 #include <seqbayes/inference/noise_estimate.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::extremes_random_keys_test {
 namespace {
 
 using namespace seqbayes::dynamics;
@@ -198,4 +198,4 @@ TEST_CASE("Extremes: calibration") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::extremes_random_keys_test

@@ -5,7 +5,7 @@
 #include <seqbayes/dynamics/collision.hpp>
 #include <seqbayes/dynamics/constant_gain.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::extremes_test {
 namespace {
 
 using namespace seqbayes::dynamics;
@@ -161,4 +161,4 @@ TEST_CASE("Extremes: the best constant gain") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::extremes_test

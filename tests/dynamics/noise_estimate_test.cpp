@@ -3,7 +3,7 @@
 
 #include <seqbayes/inference/noise_estimate.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::noise_estimate_test {
 namespace {
 
 TEST_CASE("The innovations of a constant gain tell both noise levels (R7.7)") {
@@ -108,4 +108,4 @@ TEST_CASE("Bad data are refused by name") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::noise_estimate_test

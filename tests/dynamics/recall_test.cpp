@@ -10,7 +10,7 @@
 #include <seqbayes/dynamics/recall.hpp>
 #include <seqbayes/inference/noise_estimate.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::recall_test {
 namespace {
 
 using namespace seqbayes::dynamics;
@@ -254,4 +254,4 @@ TEST_CASE("Closed forms of recall and calibration take any scalar") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::recall_test

@@ -3,7 +3,7 @@
 
 #include <seqbayes/inference/regime.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::regime_test {
 namespace {
 
 constexpr Index length = 300, dk = 6, dv = 8;
@@ -163,4 +163,4 @@ TEST_CASE("Streams without decay or noise are read, and bad ones refused") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::regime_test

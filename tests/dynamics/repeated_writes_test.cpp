@@ -1,7 +1,7 @@
 // R1.1 to R1.5 against the layers themselves, and in 50 digits where they could cancel.
 #include <dynamics/runs.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::repeated_writes_test {
 namespace {
 
 using namespace seqbayes::dynamics;
@@ -161,4 +161,4 @@ TEST_CASE("R1.5: linear attention and SSD after n writes") {
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::repeated_writes_test

@@ -5,7 +5,7 @@
 
 #include <seqbayes/inference/regime.hpp>
 
-namespace dynamics_test {
+namespace dynamics_test::units_test {
 namespace {
 
 using Reset = KimiDeltaAttention<double>;
@@ -15,8 +15,8 @@ using Diagonal = DiagonalKalmanDeltaNet<double>;
 /// A stream whose every field is there, with units.
 template <class Scalar>
 struct Units {
-  Matrix<Scalar> key, value;
-  Vector<Scalar> noise, drift, strength, log_decay;
+  seqbayes::Matrix<Scalar> key, value;
+  seqbayes::Vector<Scalar> noise, drift, strength, log_decay;
 
   /// Keys in `k`, values in `v`, noise fields in `n` and `w`.
   Units(double v, double k, double n = 1, double w = 1) {
@@ -251,4 +251,4 @@ TEST_CASE("Innovations are seen however small they are against what is claimed")
 }
 
 }  // namespace
-}  // namespace dynamics_test
+}  // namespace dynamics_test::units_test

@@ -1,7 +1,7 @@
 // Gradients of the Bayesian Layer.
 #include "equals_forward_mode.hpp"
 
-namespace gradient {
+namespace gradient::bayesian_test {
 namespace {
 
 TEMPLATE_LIST_TEST_CASE("Bayesian layers: gradients equal forward mode", "",
@@ -10,4 +10,4 @@ TEMPLATE_LIST_TEST_CASE("Bayesian layers: gradients equal forward mode", "",
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::bayesian_test

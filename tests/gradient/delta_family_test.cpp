@@ -1,7 +1,7 @@
 // Gradients of the relatives of the delta rule.
 #include "equals_forward_mode.hpp"
 
-namespace gradient {
+namespace gradient::delta_family_test {
 namespace {
 
 TEMPLATE_LIST_TEST_CASE("delta family: gradients equal forward mode", "", DeltaFamily<double>) {
@@ -9,4 +9,4 @@ TEMPLATE_LIST_TEST_CASE("delta family: gradients equal forward mode", "", DeltaF
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::delta_family_test

@@ -2,7 +2,7 @@
 // tokens that observe nothing.
 #include "equals_forward_mode.hpp"
 
-namespace gradient {
+namespace gradient::edges_test {
 namespace {
 
 template <class L>
@@ -111,4 +111,4 @@ TEST_CASE(
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::edges_test

@@ -4,7 +4,7 @@
 #include <laws/information.hpp>
 #include <laws/layers.hpp>
 
-namespace gradient {
+namespace gradient::errors_test {
 namespace {
 
 using namespace laws;
@@ -123,25 +123,26 @@ struct Average {
 };
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::errors_test
 
 template <>
-struct seqbayes::StepVjp<gradient::Average> {
+struct seqbayes::StepVjp<gradient::errors_test::Average> {
   using Output = StepCotangent<double, Eigen::Dynamic>;
-  static Vector<double> final_state(const gradient::Average& layer,
+  static Vector<double> final_state(const gradient::errors_test::Average& layer,
                                     const std::optional<Vector<double>>& given) {
     return given ? *given : layer.initial_state();
   }
-  static void step(const gradient::Average&, const Vector<double>&, const Token<double>&,
-                   const Output& out, Vector<double>& dstate, TokenGradient<double>& grad,
-                   LayerOptionSums<double, OptionGradient<gradient::Average>>&) {
+  static void step(const gradient::errors_test::Average&, const Vector<double>&,
+                   const Token<double>&, const Output& out, Vector<double>& dstate,
+                   TokenGradient<double>& grad,
+                   LayerOptionSums<double, OptionGradient<gradient::errors_test::Average>>&) {
     dstate += out.mean;
     grad.value.add(dstate);
     dstate /= 2;
   }
 };
 
-namespace gradient {
+namespace gradient::errors_test {
 namespace {
 
 TEST_CASE("a user's layer: what it refuses of a state, and entries that are not finite") {
@@ -256,4 +257,4 @@ TEST_CASE("gradients of a batch are those of its items, by any executor") {
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::errors_test

@@ -3,7 +3,7 @@
 
 #include <laws/information.hpp>
 
-namespace gradient {
+namespace gradient::extremes_outside_test {
 namespace {
 
 using Others = Join<InformationLayers<float>,
@@ -16,4 +16,4 @@ TEMPLATE_LIST_TEST_CASE("float, layers outside the grid: gradients at the ends o
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::extremes_outside_test

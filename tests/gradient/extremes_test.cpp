@@ -1,7 +1,7 @@
 // Gradients of the filters at the ends of float.
 #include "extremes.hpp"
 
-namespace gradient {
+namespace gradient::extremes_test {
 namespace {
 
 using Filters =
@@ -14,4 +14,4 @@ TEMPLATE_LIST_TEST_CASE("float, filters: gradients at the ends of the range", ""
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::extremes_test

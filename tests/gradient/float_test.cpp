@@ -1,7 +1,7 @@
 // Gradients in float.
 #include "equals_forward_mode.hpp"
 
-namespace gradient {
+namespace gradient::float_test {
 namespace {
 
 using InFloat = std::tuple<seqbayes::KimiDeltaAttention<float>, seqbayes::BayesianLayer<float>>;
@@ -13,4 +13,4 @@ TEMPLATE_LIST_TEST_CASE("float: gradients equal forward mode", "", InFloat) {
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::float_test

@@ -3,7 +3,7 @@
 
 #include <laws/information.hpp>
 
-namespace gradient {
+namespace gradient::information_test {
 namespace {
 
 using InDouble = InformationLayers<double, 3, 2>;
@@ -212,4 +212,4 @@ TEMPLATE_LIST_TEST_CASE("information layers: what a cotangent leaves empty count
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::information_test

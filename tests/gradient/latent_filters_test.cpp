@@ -1,7 +1,7 @@
 // Gradients of the latent-input layers that carry their covariance.
 #include "equals_forward_mode.hpp"
 
-namespace gradient {
+namespace gradient::latent_filters_test {
 namespace {
 
 TEMPLATE_LIST_TEST_CASE("latent filters: gradients equal forward mode", "", LatentFilters<double>) {
@@ -9,4 +9,4 @@ TEMPLATE_LIST_TEST_CASE("latent filters: gradients equal forward mode", "", Late
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::latent_filters_test

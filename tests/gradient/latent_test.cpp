@@ -1,7 +1,7 @@
 // Gradients of the layers whose memory is driven by a latent input.
 #include "equals_forward_mode.hpp"
 
-namespace gradient {
+namespace gradient::latent_test {
 namespace {
 
 TEMPLATE_LIST_TEST_CASE("latent input: gradients equal forward mode", "", LatentMeans<double>) {
@@ -9,4 +9,4 @@ TEMPLATE_LIST_TEST_CASE("latent input: gradients equal forward mode", "", Latent
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::latent_test

@@ -4,7 +4,7 @@
 #include <laws/information.hpp>
 #include <laws/layers.hpp>
 
-namespace gradient {
+namespace gradient::long_sums_test {
 namespace {
 
 using namespace laws;
@@ -119,4 +119,4 @@ TEST_CASE("a compensated sum: as exact as twice the digits, infinite terms, canc
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::long_sums_test

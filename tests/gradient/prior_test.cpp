@@ -1,7 +1,7 @@
 // The derivative by the option prior_variance, of which initial states are made.
 #include "problem.hpp"
 
-namespace gradient {
+namespace gradient::prior_test {
 namespace {
 
 TEST_CASE("the prior variance of a run from the initial state", "[prior]") {
@@ -39,4 +39,4 @@ TEST_CASE("the prior variance of a run from the initial state", "[prior]") {
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::prior_test

@@ -1,7 +1,7 @@
 // What holds of scan_vjp beside its numbers: checkpoints, hand-over, short runs.
 #include "problem.hpp"
 
-namespace gradient {
+namespace gradient::properties_test {
 namespace {
 
 using Some = std::tuple<seqbayes::GatedLinearAttention<double>, seqbayes::GatedDeltaNet<double>,
@@ -108,4 +108,4 @@ TEMPLATE_LIST_TEST_CASE("what a cotangent leaves empty counts as zero", "", Some
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::properties_test

@@ -1,7 +1,7 @@
 // Gradients of the layers whose memory is a regression matrix, but for full covariances.
 #include "equals_forward_mode.hpp"
 
-namespace gradient {
+namespace gradient::regression_test {
 namespace {
 
 TEMPLATE_LIST_TEST_CASE("reset layers: gradients equal forward mode", "", ResetLayers<double>) {
@@ -14,4 +14,4 @@ TEMPLATE_LIST_TEST_CASE("Kalman delta nets: gradients equal forward mode", "",
 }
 
 }  // namespace
-}  // namespace gradient
+}  // namespace gradient::regression_test

@@ -4,7 +4,7 @@
 
 #include <laws/derivatives.hpp>
 
-namespace laws {
+namespace laws::autodiff_test {
 namespace {
 
 using Dual = Eigen::AutoDiffScalar<Eigen::Vector2d>;
@@ -20,4 +20,4 @@ TEMPLATE_LIST_TEST_CASE("AutoDiffScalar: derivatives agree with differences", ""
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::autodiff_test

@@ -4,7 +4,7 @@
 #include <laws/information.hpp>
 #include <laws/layers.hpp>
 
-namespace laws {
+namespace laws::bad_input_test {
 namespace {
 
 using seqbayes::Domain;
@@ -282,4 +282,4 @@ TEST_CASE("ssd_scan names the inputs of Mamba-2") {
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::bad_input_test

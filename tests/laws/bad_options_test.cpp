@@ -3,7 +3,7 @@
 #include <laws/information.hpp>
 #include <laws/layers.hpp>
 
-namespace laws {
+namespace laws::bad_options_test {
 namespace {
 
 using seqbayes::Domain;
@@ -103,4 +103,4 @@ TEST_CASE("Chunks of no tokens are refused") {
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::bad_options_test

@@ -5,7 +5,7 @@
 #include <laws/layers.hpp>
 #include <laws/run.hpp>
 
-namespace laws {
+namespace laws::covariance_test {
 namespace {
 
 double least_eigenvalue(const Matrix<Real>& p) {
@@ -151,4 +151,4 @@ TEMPLATE_LIST_TEST_CASE("The gain of a repeated key falls as 1 / (n + lambda)", 
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::covariance_test

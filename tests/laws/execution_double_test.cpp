@@ -1,6 +1,6 @@
 #include <laws/execution.hpp>
 
-namespace laws {
+namespace laws::execution_double_test {
 
 using Layers = Corners<double>;  // float runs all layers
 
@@ -16,4 +16,4 @@ TEMPLATE_LIST_TEST_CASE("double: a sequence may be cut anywhere", "[execution]",
   sequences_may_be_cut_anywhere<TestType>();
 }
 
-}  // namespace laws
+}  // namespace laws::execution_double_test

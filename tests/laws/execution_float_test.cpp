@@ -1,7 +1,7 @@
 #include <laws/execution.hpp>
 #include <laws/information.hpp>
 
-namespace laws {
+namespace laws::execution_float_test {
 
 using Layers = Join<Grid<float>, DeltaFamily<float>, InformationLayers<float>>;
 
@@ -17,4 +17,4 @@ TEMPLATE_LIST_TEST_CASE("float: a sequence may be cut anywhere", "[execution]", 
   sequences_may_be_cut_anywhere<TestType>();
 }
 
-}  // namespace laws
+}  // namespace laws::execution_float_test

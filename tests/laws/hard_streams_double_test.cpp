@@ -1,7 +1,7 @@
 #include <laws/hard_streams.hpp>
 #include <laws/information.hpp>
 
-namespace laws {
+namespace laws::hard_streams_double_test {
 
 using Layers = Join<Grid<double>, DeltaFamily<double>, InformationLayers<double>>;
 
@@ -9,4 +9,4 @@ TEMPLATE_LIST_TEST_CASE("double: hard streams equal the reference", "[hard]", La
   hard_streams_equal_the_reference<TestType>();
 }
 
-}  // namespace laws
+}  // namespace laws::hard_streams_double_test

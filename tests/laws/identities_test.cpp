@@ -4,7 +4,7 @@
 #include <laws/layers.hpp>
 #include <laws/run.hpp>
 
-namespace laws {
+namespace laws::identities_test {
 namespace {
 
 using seqbayes::AssociativeRegression;
@@ -297,4 +297,4 @@ TEST_CASE("Latent input: a prior of finite variance shrinks what is written") {
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::identities_test

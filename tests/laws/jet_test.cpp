@@ -3,7 +3,7 @@
 
 #include <laws/derivatives.hpp>
 
-namespace laws {
+namespace laws::jet_test {
 namespace {
 
 using Jet = ceres::Jet<double, 2>;
@@ -19,4 +19,4 @@ TEMPLATE_LIST_TEST_CASE("Jet: derivatives agree with differences in 50 digits", 
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::jet_test

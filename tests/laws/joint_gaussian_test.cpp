@@ -6,7 +6,7 @@
 #include <laws/layers.hpp>
 #include <laws/run.hpp>
 
-namespace laws {
+namespace laws::joint_gaussian_test {
 namespace {
 
 using Vec = seqbayes::Vector<Real>;
@@ -153,4 +153,4 @@ TEST_CASE("A flat prior on the latent input has no evidence") {
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::joint_gaussian_test

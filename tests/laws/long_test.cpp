@@ -5,7 +5,7 @@
 #include <laws/layers.hpp>
 #include <laws/run.hpp>
 
-namespace laws {
+namespace laws::long_test {
 namespace {
 
 constexpr double unit = std::numeric_limits<float>::epsilon();
@@ -148,4 +148,4 @@ TEST_CASE("Few keys written 100 000 times almost without noise") {
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::long_test

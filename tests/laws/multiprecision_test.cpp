@@ -1,7 +1,7 @@
 // Every layer of the grid in 50 digits.
 #include <laws/derivatives.hpp>
 
-namespace laws {
+namespace laws::multiprecision_test {
 
 TEMPLATE_LIST_TEST_CASE("50 digits: every layer equals the reference", "", Grid<Digits50>) {
   scalar_agrees_with_the_reference<TestType>();
@@ -23,4 +23,4 @@ TEMPLATE_LIST_TEST_CASE("50 digits are 50 digits", "", Grid<Digits50>) {
   }
 }
 
-}  // namespace laws
+}  // namespace laws::multiprecision_test

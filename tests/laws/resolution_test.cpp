@@ -10,7 +10,7 @@
 #include <laws/layers.hpp>
 #include <laws/run.hpp>
 
-namespace laws {
+namespace laws::resolution_test {
 namespace {
 
 constexpr double unit = std::numeric_limits<float>::epsilon();
@@ -236,4 +236,4 @@ TEST_CASE("float: process noise that is hardly resolved") {
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::resolution_test

@@ -3,7 +3,7 @@
 #include <laws/information.hpp>
 #include <laws/layers.hpp>
 
-namespace laws {
+namespace laws::state_test {
 namespace {
 
 using Layers = Join<Corners<float>, DeltaFamily<float>, InformationLayers<float>>;
@@ -153,4 +153,4 @@ TEMPLATE_LIST_TEST_CASE("Fields that a layer doesn't read change nothing", "", L
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::state_test

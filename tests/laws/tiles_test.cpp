@@ -4,7 +4,7 @@
 #include <laws/layers.hpp>
 #include <laws/run.hpp>
 
-namespace laws {
+namespace laws::tiles_test {
 namespace {
 
 constexpr double unit = std::numeric_limits<float>::epsilon();
@@ -87,4 +87,4 @@ TEMPLATE_LIST_TEST_CASE("Tiles lose no digits that steps keep", "", Layers) {
 }
 
 }  // namespace
-}  // namespace laws
+}  // namespace laws::tiles_test

@@ -12,6 +12,7 @@ using seqbayes::Index;
 using seqbayes::Matrix;
 using seqbayes::Sequence;
 
+namespace delta_family_test {
 namespace {
 
 constexpr int length = 40;
@@ -286,3 +287,5 @@ TEMPLATE_TEST_CASE("ssd_scan is Mamba-2's recurrence", "", float, double) {
   CHECK(deviation(y, expected) <= tolerance<TestType>);
   CHECK(deviation(state.mean, h.transpose()) <= tolerance<TestType>);
 }
+
+}  // namespace delta_family_test

@@ -3,9 +3,9 @@
 
 #include <laws/case.hpp>
 
+namespace laws::shared_memory_test {
 namespace {
 
-using namespace laws;
 using Filter = seqbayes::GatedDeltaNet<double>;
 
 TEST_CASE("an output in the memory of an input is refused") {
@@ -63,3 +63,4 @@ TEST_CASE("a field that the layer doesn't read may lie anywhere, and neighbours 
 }
 
 }  // namespace
+}  // namespace laws::shared_memory_test

@@ -87,7 +87,8 @@ std::vector<Tensor> run(const Heads<L>& heads, const State& initial, const Input
   return tensors;
 }
 
-/// Derivatives with respect to the results of `run`, item by item. `kept` keeps alive what they look at.
+/// Derivatives with respect to the results of `run`, item by item. `kept` keeps alive what they
+/// look at.
 template <class L, bool probabilistic>
 std::vector<Cotangent<L>> cotangents(const L& layer, const Batch<L>& batch,
                                      std::vector<typename L::State> zero,
