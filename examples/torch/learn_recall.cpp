@@ -58,21 +58,22 @@ class ModelImpl : public torch::nn::Module {
   explicit ModelImpl(st::Rule rule)
       : ids(recall::key_ids + recall::filler_ids, embedding),
         question(2, embedding),
-        mixer(st::MixerOptions{
-            .rule = rule, .hidden_size = width, .head_dim = 16, .conv_size = 0, .use_gate = false}),
+        mixer(st::MixerOptions{.rule = rule,
+                               .hidden_size = width,
+                               .head_dim = 16,
+                               .conv_size = 0,
+                               .use_gate = false,
+                               .memory_decay = false,
+                               .forgetting_start = -5}),
         classes(width, recall::classes) {
     register_module("ids", ids);
     register_module("question", question);
     register_module("mixer", mixer);
     register_module("classes", classes);
     const torch::NoGradGuard no_grad;
-    if (rule != st::Rule::delta_net) {  // remembers about 1000 tokens to begin with
+    if (rule == st::Rule::gated_delta_net) {  // remembers about 1000 tokens to begin with
       mixer->A_log.zero_();
       mixer->dt_bias.fill_(std::log(std::expm1(1e-3)));
-    }
-    if (mixer->options().is_filter()) {  // nearly the exact filter of a constant truth
-      mixer->kept.fill_(0.9);
-      mixer->log_process_noise.fill_(-3);
     }
   }
 

@@ -256,52 +256,16 @@ TEST_CASE("language model: what a checkpoint lacks or has too much is named") {
   CHECK(message(plain).find("expected model_type gated_deltanet") != std::string::npos);
 }
 
-TEST_CASE("filters: a pretrained Gated DeltaNet keeps its outputs, and learns from there") {
+TEST_CASE("filters: at the reset a pretrained Gated DeltaNet keeps its outputs") {
   Plain plain(true);
   const Workplace work;
   plain.write(work.path);
   const MatrixXd expected = plain.logits(text);
   for (const auto rule : {st::Rule::diagonal_kalman, st::Rule::bayesian}) {
     auto model = st::read_language_model(work.path, at::kDouble, rule);
-    const Tensor tokens = as_tensor(text);
-    CHECK(deviation(model->forward(tokens), expected) < 1e-12);
+    CHECK(deviation(model->forward(as_tensor(text)), expected) < 1e-12);
     auto single = st::read_language_model(work.path, at::kFloat, rule);
-    CHECK(deviation(single->forward(tokens), expected) < 1e-4);
-
-    // Every parameter of the first mixer that the checkpoint lacks, at the start and away from it,
-    // against a difference quotient. At its start `kept` has a derivative to one side.
-    auto& mixer = *model->model->layers->ptr<st::BlockImpl>(0)->attn;
-    const auto loss = [&] { return model->forward(tokens).square().mean(); };
-    for (const bool at_start : {true, false}) {
-      if (!at_start) {
-        const torch::NoGradGuard no_grad;
-        mixer.kept.fill_(0.6);
-        mixer.w_proj->weight.uniform_(-0.5, 0.5);
-        mixer.log_process_noise.fill_(-1);
-      }
-      const std::vector<Tensor> leaves = {mixer.kept, mixer.log_process_noise,
-                                          mixer.log_observation_noise, mixer.w_proj->weight};
-      const auto gradients = torch::autograd::grad({loss()}, leaves);
-      const torch::NoGradGuard no_grad;
-      for (std::size_t i = 0; i < leaves.size(); ++i) {
-        INFO("parameter " << i << ", at the start: " << at_start);
-        double* entry = leaves[i].data_ptr<double>() + 1;
-        const double at = *entry, gradient = gradients[i].flatten()[1].item<double>();
-        const auto loss_at = [&](double step) {
-          *entry = at + step;
-          return loss().item<double>();
-        };
-        const bool one_sided = at_start && i == 0;
-        const double h = one_sided ? 1e-7 : 1e-5;
-        const double difference =
-            one_sided ? (loss_at(h) - loss_at(0)) / h : (loss_at(h) - loss_at(-h)) / (2 * h);
-        *entry = at;
-        CHECK(std::abs(gradient) > 1e-7);
-        // Rounding of a loss of order 1, 1e-16 / h, and truncation.
-        CHECK(gradient == Approx(difference).epsilon(1e-3).margin(one_sided ? 1e-8 : 1e-9));
-      }
-    }
-    CHECK(deviation(model->forward(tokens), expected) > 1e-3);
+    CHECK(deviation(single->forward(as_tensor(text)), expected) < 1e-4);
   }
   plain.config["allow_neg_eigval"] = true;
   plain.write(work.path);
@@ -309,10 +273,77 @@ TEST_CASE("filters: a pretrained Gated DeltaNet keeps its outputs, and learns fr
                   std::invalid_argument);
 }
 
+TEST_CASE("filters: derivatives with respect to what is forgotten") {
+  const Tensor h = torch::randn({2, 9, 8}, at::kDouble);
+  for (const auto rule : {st::Rule::diagonal_kalman, st::Rule::bayesian}) {
+    for (const auto forgetting : {st::Forgetting::dial, st::Forgetting::tied}) {
+      for (const bool memory_decay : {true, false}) {
+        torch::manual_seed(3);
+        st::Mixer mixer(st::MixerOptions{.rule = rule,
+                                         .hidden_size = 8,
+                                         .num_heads = 2,
+                                         .head_dim = 4,
+                                         .memory_decay = memory_decay,
+                                         .forgetting = forgetting,
+                                         .forgetting_start = -2});
+        mixer->to(at::kDouble);
+        {
+          const torch::NoGradGuard no_grad;
+          mixer->f_proj->weight.uniform_(-0.5, 0.5);
+        }
+        const auto loss = [&] {
+          st::MixerState state;
+          return mixer(h, state).square().mean();
+        };
+        const auto leaves = mixer->forgetting_parameters();
+        REQUIRE(leaves.size() == 2);
+        const auto gradients = torch::autograd::grad({loss()}, leaves);
+        const torch::NoGradGuard no_grad;
+        for (std::size_t i = 0; i < leaves.size(); ++i) {
+          INFO("parameter " << i << ", form " << int(forgetting) << ", decay " << memory_decay);
+          double* entry = leaves[i].data_ptr<double>() + 1;
+          const double at = *entry, h_step = 1e-5;
+          const auto loss_at = [&](double step) {
+            *entry = at + step;
+            return loss().item<double>();
+          };
+          const double difference = (loss_at(h_step) - loss_at(-h_step)) / (2 * h_step);
+          *entry = at;
+          // Rounding of a loss of order 0.1, 1e-17 / h, and truncation.
+          CHECK(gradients[i].flatten()[1].item<double>() ==
+                Approx(difference).epsilon(1e-5).margin(1e-10));
+          CHECK(std::abs(difference) > 1e-7);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("filters: where nothing is written the covariance stays at its prior") {
+  const torch::NoGradGuard no_grad;
+  for (const auto forgetting : {st::Forgetting::dial, st::Forgetting::tied}) {
+    st::Mixer mixer(st::MixerOptions{.rule = st::Rule::bayesian,
+                                     .hidden_size = 8,
+                                     .head_dim = 4,
+                                     .forgetting = forgetting,
+                                     .forgetting_start = -3});
+    mixer->b_proj->weight.zero_();
+    st::MixerState state;
+    st::Inputs x = mixer->inputs(torch::randn({1, 30, 8}), state);
+    x.key = torch::zeros_like(x.key);
+    st::State memory;
+    mixer->mix(x, memory);
+    // Thirty roundings of numbers of order 1.
+    CHECK((memory.covariance[0][0] - torch::eye(4)).abs().max().item<double>() < 1e-5);
+    CHECK(x.log_decay.equal(x.covariance_log_decay) == (forgetting == st::Forgetting::tied));
+  }
+}
+
 TEST_CASE("language model: training lowers the loss of every rule") {
   const Tensor tokens = as_tensor(text);
-  for (const auto rule : {st::Rule::delta_net, st::Rule::gated_delta_net, st::Rule::diagonal_kalman,
-                          st::Rule::bayesian}) {
+  for (const auto rule :
+       {st::Rule::linear_attention, st::Rule::ssd, st::Rule::delta_net, st::Rule::gated_delta_net,
+        st::Rule::diagonal_kalman, st::Rule::bayesian}) {
     torch::manual_seed(2);
     st::LanguageModelOptions options;
     options.mixer = {.rule = rule, .hidden_size = 8, .num_heads = 2, .head_dim = 4};

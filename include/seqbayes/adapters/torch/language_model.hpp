@@ -151,8 +151,7 @@ inline LanguageModelOptions LanguageModelOptions::read(const std::filesystem::pa
 /// @throws std::invalid_argument naming what is missing, left over, or of another shape.
 inline void load(::torch::nn::Module& module, const safetensors::File& file) {
   const ::torch::NoGradGuard no_grad;
-  const std::set<std::string> own = {"w_proj.weight", "kept", "log_process_noise",
-                                     "log_observation_noise"};
+  const std::set<std::string> own = {"f_proj.weight", "f_bias"};
   std::set<std::string> left;
   for (const auto& name : file.names()) left.insert(name);
   for (auto& entry : module.named_parameters()) {

@@ -18,8 +18,14 @@ struct MixerOptions {
   double expand_v = 1;            ///< Value width over key width.
   std::int64_t conv_size = 4;     ///< Taps of the short convolutions; 0: none.
   bool use_gate = true;           ///< Whether the output is gated.
-  bool allow_neg_eigval = false;  ///< beta up to 2; a Kalman rule has no such beta.
+  bool allow_neg_eigval = false;  ///< beta up to 2; a filter has no such beta.
   double norm_eps = 1e-6;
+  // Of the Kalman rules:
+  bool memory_decay = true;  ///< Whether the memory has a decay g of its own; else g = 0.
+  Forgetting forgetting = Forgetting::dial;
+  double forgetting_start = reset;  ///< rho = sigmoid(f), and f starts here; see `Mixer`.
+
+  static constexpr double reset = 50;  ///< rho = 1 to all digits, in float and in double.
 
   [[nodiscard]] std::int64_t value_heads() const {
     return num_v_heads > 0 ? num_v_heads : num_heads;
@@ -29,6 +35,10 @@ struct MixerOptions {
   }
   [[nodiscard]] bool is_filter() const {
     return rule == Rule::diagonal_kalman || rule == Rule::bayesian;
+  }
+  [[nodiscard]] bool corrects() const { return rule > Rule::ssd; }
+  [[nodiscard]] bool decays() const {
+    return rule == Rule::ssd || rule == Rule::gated_delta_net || (is_filter() && memory_decay);
   }
 };
 
@@ -40,22 +50,25 @@ struct MixerState {
 };
 
 /// q, k, v = silu(conv(proj h)), with q and k of unit norm and q scaled by Dk^-1/2; beta =
-/// sigmoid(b_proj h), g = -exp(A_log) softplus(a_proj h + dt_bias); the rule; then the output gate
-/// o = rmsnorm(o) * silu(g_proj h), and o_proj. Up to here flash-linear-attention's GatedDeltaNet
-/// (without a_proj, A_log and dt_bias: DeltaNet), parameter by parameter.
+/// sigmoid(b_proj h), g = -exp(A_log) dt with dt = softplus(a_proj h + dt_bias); the rule; then the
+/// output gate o = rmsnorm(o) * silu(g_proj h), and o_proj. Up to here flash-linear-attention's
+/// GatedDeltaNet, parameter by parameter. What a rule doesn't read it hasn't got: DeltaNet and
+/// linear attention no a_proj, A_log and dt_bias; linear attention and SSD, which writes dt v, no
+/// b_proj.
 ///
-/// The Kalman rules keep a covariance, in units of sigma_0^2 = 1 (the mean depends on ratios of
-/// variances alone), and read beta as the observation noise r of a reset layer with that gain:
+/// The Kalman rules keep a covariance P, in units of sigma_0^2 = 1 (the mean depends on ratios of
+/// variances alone). They read beta as the observation noise r = (1 - beta |k|^2) / beta, with
+/// which the gain is beta k where P = I, and forget a share rho = sigmoid(f_proj h + f_bias) a
+/// head:
 ///
-///     covariance_log_decay = g + ln(1 - rho) / 2      rho = 1 - kept, a number a head
-///     process_noise        = rho exp(log_process_noise + w_proj h)
-///     observation_noise    = (1 - beta |k|^2) / beta exp(log_observation_noise)
+///                 log_decay            covariance_log_decay      process_noise
+///     dial        g                    ln(1 - rho) / 2           rho
+///     tied        g + ln(1 - rho) / 2  the same                  1 - exp(2 covariance_log_decay)
 ///
-/// Their own parameters start at rho = 1 to all digits (kept = 1e-20), log_process_noise = 0,
-/// w_proj = 0 and log_observation_noise = 0: the covariance is reset before every write, so a
-/// pretrained Gated DeltaNet keeps its outputs. From there all of them are free; rho = 0 with no
-/// process noise is the exact filter. `kept` is reflected at 0 and 1, and enters through D^2 = kept
-/// e^2g, by which the loss has a derivative at 0 (by the log decay it has none).
+/// Both keep P at I where nothing is written. f_proj starts at 0 and f_bias at `forgetting_start`:
+/// dial at `reset` is Gated DeltaNet to all digits, so a pretrained one keeps its outputs; but it
+/// takes long to leave. About -5 is where learning from nothing starts best, -4 (dial) and -7
+/// (tied) from a pretrained Gated DeltaNet (docs/learning.md).
 class MixerImpl : public ::torch::nn::Module {
  public:
   explicit MixerImpl(const MixerOptions& options) : options_(options) {
@@ -71,8 +84,8 @@ class MixerImpl : public ::torch::nn::Module {
     q_proj = register_module("q_proj", linear(width, keys));
     k_proj = register_module("k_proj", linear(width, keys));
     v_proj = register_module("v_proj", linear(width, values));
-    b_proj = register_module("b_proj", linear(width, heads));
-    if (options.rule != Rule::delta_net) {
+    if (options.corrects()) b_proj = register_module("b_proj", linear(width, heads));
+    if (options.decays()) {
       a_proj = register_module("a_proj", linear(width, heads));
       // As Mamba-2: decay rates A in (0, 16), time steps from 0.001 to 0.1.
       A_log = register_parameter("A_log", ::torch::empty({heads}).uniform_(1e-3, 16).log());
@@ -88,11 +101,9 @@ class MixerImpl : public ::torch::nn::Module {
     o_norm = register_module("o_norm", RmsNorm(options.value_dim(), options.norm_eps));
     o_proj = register_module("o_proj", linear(values, width));
     if (options.is_filter()) {
-      w_proj = register_module("w_proj", linear(width, heads));
-      ::torch::nn::init::zeros_(w_proj->weight);
-      kept = register_parameter("kept", ::torch::full({heads}, smallest));
-      log_process_noise = register_parameter("log_process_noise", ::torch::zeros({heads}));
-      log_observation_noise = register_parameter("log_observation_noise", ::torch::zeros({heads}));
+      f_proj = register_module("f_proj", linear(width, heads));
+      ::torch::nn::init::zeros_(f_proj->weight);
+      f_bias = register_parameter("f_bias", ::torch::full({heads}, options.forgetting_start));
     }
   }
 
@@ -128,20 +139,28 @@ class MixerImpl : public ::torch::nn::Module {
     const double scale = 1 / std::sqrt(static_cast<double>(options_.head_dim));
     x.query = to_value_heads(query * ::torch::rsqrt(query.square().sum(-1, true) + eps) * scale);
     x.key = to_value_heads(key * ::torch::rsqrt(norm2));
+    const Tensor dt = options_.decays() ? ::torch::softplus(a_proj(h) + dt_bias) : Tensor();
+    x.log_decay = options_.decays() ? -A_log.exp() * dt
+                                    : h.new_zeros({h.size(0), h.size(1), options_.value_heads()});
+    if (options_.rule == Rule::ssd) x.value = x.value * dt.unsqueeze(3);
+    if (!options_.corrects()) return x;
     const Tensor b = b_proj(h);
-    x.log_decay = options_.rule == Rule::delta_net
-                      ? ::torch::zeros_like(b)
-                      : -A_log.exp() * ::torch::softplus(a_proj(h) + dt_bias);
     if (!options_.is_filter()) {
       x.write_strength = ::torch::sigmoid(b) * (options_.allow_neg_eigval ? 2 : 1);
       return x;
     }
     // (1 - beta |k|^2) / beta = e^-b + 1 - |k|^2, of which no digit cancels; b > -60 for float.
     const Tensor rest = to_value_heads(eps / norm2).squeeze(3);
-    x.observation_noise = (::torch::exp(-b.clamp_min(-60)) + rest) * log_observation_noise.exp();
-    const Tensor fraction = ::torch::minimum(kept.abs(), 2 - kept.abs());
-    x.covariance_log_decay = x.log_decay + 0.5 * ::torch::log(fraction + smallest);
-    x.process_noise = (1 - fraction) * ::torch::exp(log_process_noise + w_proj(h));
+    x.observation_noise = ::torch::exp(-b.clamp_min(-60)) + rest;
+    const Tensor f = f_proj(h) + f_bias;
+    const Tensor log_kept = -0.5 * ::torch::softplus(f);
+    if (options_.forgetting == Forgetting::tied) {
+      x.covariance_log_decay = x.log_decay = x.log_decay + log_kept;
+      x.process_noise = -::torch::expm1(2 * x.log_decay);
+    } else {
+      x.covariance_log_decay = log_kept;
+      x.process_noise = ::torch::sigmoid(f);
+    }
     return x;
   }
 
@@ -152,6 +171,12 @@ class MixerImpl : public ::torch::nn::Module {
     return run(options_.rule, memory, x);
   }
 
+  /// The parameters that set what a filter forgets: they take a learning rate 5 times the others'.
+  [[nodiscard]] std::vector<Tensor> forgetting_parameters() const {
+    return options_.is_filter() ? std::vector<Tensor>{f_proj->weight, f_bias}
+                                : std::vector<Tensor>{};
+  }
+
   [[nodiscard]] const MixerOptions& options() const { return options_; }
 
   ::torch::nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr};
@@ -159,13 +184,10 @@ class MixerImpl : public ::torch::nn::Module {
   ShortConvolution q_conv1d{nullptr}, k_conv1d{nullptr}, v_conv1d{nullptr};
   RmsNorm o_norm{nullptr};
   Tensor A_log, dt_bias;
-  ::torch::nn::Linear w_proj{nullptr};
-  Tensor kept, log_process_noise, log_observation_noise;
+  ::torch::nn::Linear f_proj{nullptr};
+  Tensor f_bias;
 
  private:
-  // Beside 1 it is nothing, in float and in double, and it has a logarithm.
-  static constexpr double smallest = 1e-20;
-
   MixerOptions options_;
 };
 TORCH_MODULE(Mixer);

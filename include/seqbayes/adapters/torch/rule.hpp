@@ -8,16 +8,25 @@ namespace seqbayes::libtorch {
 
 /// Which layer a `Mixer` runs.
 enum class Rule {
-  delta_net,        ///< No decay, write strength beta.
-  gated_delta_net,  ///< Scalar decay, write strength beta.
-  diagonal_kalman,  ///< Scalar decay; a variance for each key channel sets the gain.
-  bayesian,         ///< Scalar decay; the full covariance sets the gain.
+  linear_attention,  ///< No decay, nothing is corrected.
+  ssd,               ///< Mamba-2: scalar decay, the value times its time step.
+  delta_net,         ///< No decay, write strength beta.
+  gated_delta_net,   ///< Scalar decay, write strength beta.
+  diagonal_kalman,   ///< Scalar decay; a variance for each key channel sets the gain.
+  bayesian,          ///< Scalar decay; the full covariance sets the gain.
+};
+
+/// How a filter's covariance forgets, by a share rho of a token (0: never, 1: all of it).
+enum class Forgetting {
+  dial,  ///< P <- (1 - rho) P + rho I beside a memory that decays as it likes.
+  tied,  ///< One decay for memory and covariance, and the noise that keeps P at I: the design
+         ///< model.
 };
 
 namespace detail {
 
-/// Runs the rule with prior variance 1: [B, T, H, Dv]. DeltaNet is Gated DeltaNet with log decay 0,
-/// which the caller fills in.
+/// Runs the rule with prior variance 1: [B, T, H, Dv]. DeltaNet and linear attention are Gated
+/// DeltaNet and SSD with log decay 0, which the caller fills in.
 template <class Scalar>
 Tensor run_rule(Rule rule, State& memory, const Inputs& x) {
   const auto run = [&]<class L>(std::type_identity<L>) {
@@ -27,6 +36,8 @@ Tensor run_rule(Rule rule, State& memory, const Inputs& x) {
   using DiagonalKalman =
       Layer<Scalar, -1, -1, AssociativeRegression, ScalarDecay, DiagonalCovariance>;
   switch (rule) {
+    case Rule::linear_attention:
+    case Rule::ssd: return run(std::type_identity<Ssd<Scalar>>());
     case Rule::delta_net:
     case Rule::gated_delta_net: return run(std::type_identity<GatedDeltaNet<Scalar>>());
     case Rule::diagonal_kalman: return run(std::type_identity<DiagonalKalman>());
