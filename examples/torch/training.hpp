@@ -25,12 +25,14 @@
 namespace training {
 
 using torch::Tensor;
+using Clock = std::chrono::steady_clock;
 
-/// The generator of a step's data (or of anything else, under numbers of its own): what resumes at
-/// a step needs no state of those before, and threads share none.
-inline std::mt19937_64 generator(unsigned seed, std::int64_t step) {
+/// The generator of a step's data (or of anything else, as a stream of its own): what resumes at a
+/// step needs no state of those before, and threads share none.
+inline std::mt19937_64 generator(unsigned seed, std::int64_t step, unsigned stream = 0) {
   const auto bits = static_cast<std::uint64_t>(step);
-  std::seed_seq words{std::uint32_t(seed), std::uint32_t(bits), std::uint32_t(bits >> 32)};
+  std::seed_seq words{std::uint32_t(seed), std::uint32_t(bits), std::uint32_t(bits >> 32),
+                      std::uint32_t(stream)};
   return std::mt19937_64(words);
 }
 
@@ -71,6 +73,10 @@ class Trainer {
   /// How many steps are done.
   [[nodiscard]] std::int64_t steps() const { return steps_; }
   [[nodiscard]] bool is_done() const { return steps_ >= options_.schedule.steps; }
+  /// The time that training has taken so far, without interruptions.
+  [[nodiscard]] double seconds() const {
+    return before_ + std::chrono::duration<double>(Clock::now() - start_).count();
+  }
 
   void step(const Tensor& loss) {
     optimizer_.zero_grad();
@@ -85,7 +91,8 @@ class Trainer {
     ++steps_;
   }
 
-  /// Writes model, optimizer and step number; whenever this is interrupted, `path` is a whole file.
+  /// Writes model, optimizer, schedule, step number and time; whenever this is interrupted, `path`
+  /// is a whole file.
   void save(const std::filesystem::path& path) const {
     const std::string part = path.string() + ".part";
     try {
@@ -96,6 +103,7 @@ class Trainer {
       all.write("optimizer", optimizer);
       all.write("schedule", schedule());
       all.write("steps", torch::tensor(steps_));
+      all.write("seconds", torch::tensor(seconds(), at::kDouble));
       all.save_to(part);
       std::filesystem::rename(part, path);
     } catch (const std::exception&) {
@@ -108,9 +116,10 @@ class Trainer {
     try {
       torch::serialize::InputArchive all, model, optimizer;
       all.load_from(path.string());
-      Tensor saved_schedule, steps;
+      Tensor saved_schedule, steps, seconds;
       all.read("schedule", saved_schedule);
       all.read("steps", steps);
+      all.read("seconds", seconds);
       all.read("model", model);
       all.read("optimizer", optimizer);
       const auto shapes = shapes_of(*model_);
@@ -120,6 +129,8 @@ class Trainer {
         throw std::runtime_error("of another training");
       }
       steps_ = steps.item<std::int64_t>();
+      before_ = seconds.item<double>();
+      start_ = Clock::now();
     } catch (const std::exception&) {
       throw std::runtime_error(path.string() +
                                ": broken, or saved by a training with other settings");
@@ -163,6 +174,8 @@ class Trainer {
   TrainerOptions options_;
   torch::optim::AdamW optimizer_;
   std::int64_t steps_ = 0;
+  double before_ = 0;  // seconds until it was saved
+  Clock::time_point start_ = Clock::now();
 };
 
 /// Says on stderr how far a training is, now and then.
@@ -196,8 +209,6 @@ class Progress {
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   std::string name_;
   std::int64_t steps_, first_, count_ = 0;
   double sum_ = 0;

@@ -32,10 +32,11 @@ TEST_CASE("training: rates by hand") {
   }
 }
 
-TEST_CASE("training: a step's generator depends on seed and step alone") {
+TEST_CASE("training: a step's generator depends on seed, step and stream alone") {
   CHECK(training::generator(3, 4)() == training::generator(3, 4)());
   CHECK(training::generator(3, 4)() != training::generator(4, 3)());
   CHECK(training::generator(3, 4)() != training::generator(3, 4 + (std::int64_t(1) << 32))());
+  CHECK(training::generator(3, 4)() != training::generator(3, 4, 1)());
 }
 
 struct TwoImpl : torch::nn::Module {
@@ -111,6 +112,7 @@ TEST_CASE("training: saved and resumed, to the last bit as if never interrupted"
   before.save(file);  // over the older one
   after.load(file);
   CHECK(after.steps() == 6);
+  CHECK((after.seconds() > 0 && after.seconds() < before.seconds()));
   CHECK_FALSE(after.is_done());
   go_on(second, after, 9);
   CHECK(after.is_done());
