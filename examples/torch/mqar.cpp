@@ -194,8 +194,9 @@ void train_all(const Settings& settings, const Options& options, mqar::Record& r
 
 int main(int argc, char** argv) {
   Options options;
-  bool full = false, forgetting = false;
-  std::int64_t width = 0, epochs = 0;
+  Settings given{};
+  std::vector<std::string> training, tests;
+  bool full = false;
   for (const Entrant& entrant : mqar::entrants()) options.layers.push_back(entrant.id);
   const auto all = options.layers;
   CLI::App app(description);
@@ -207,19 +208,23 @@ int main(int argc, char** argv) {
                       CLI::PositiveNumber);
   program::add_option(app, "--save-every", options.save_every, "Seconds between two saves",
                       CLI::NonNegativeNumber);
-  app.add_option("--width", width, "Of the model, even [32, with --full 64]")
-      ->check(CLI::Range(2, 4096));
-  app.add_option("--epochs", epochs, "Times that the texts are seen [8]")
-      ->check(CLI::PositiveNumber);
-  app.add_flag("--full", full, "Zoology's own sizes: hours a training");
-  app.add_flag("--forgetting", forgetting,
-               "Half the keys, each written twice; the last value counts");
   app.add_flag("--quiet", options.quiet, "No lines of progress");
+  app.add_flag("--forgetting", given.forgetting,
+               "Half the keys, each written twice; the last value counts");
+  app.add_flag("--full", full, "Zoology's sizes, in place of small ones: hours a training");
+  const auto size = [&](const char* name, std::int64_t& value, const char* what) {
+    app.add_option(name, value, what)->check(CLI::PositiveNumber)->group("Sizes");
+  };
+  size("--vocabulary", given.vocabulary, "Tokens [256, full 8192]");
+  size("--width", given.width, "Of the model, even [32, full 64]");
+  size("--epochs", given.epochs, "How often texts are seen [8]");
+  size("--batch", given.batch, "Texts a step [32, full 256]");
+  app.add_option("--training", training, "Kinds of texts: LENGTH/PAIRSxTEXTS")->group("Sizes");
+  app.add_option("--tests", tests, "Likewise")->group("Sizes");
   return program::run(app, "mqar", argc, argv, [&] {
-    Settings settings = full ? mqar::full_size() : mqar::small_size();
-    if (width > 0) settings.width = width / 2 * 2;
-    if (epochs > 0) settings.epochs = epochs;
-    if (forgetting) mqar::forget(settings);
+    given.training = mqar::parse_texts(training);
+    given.tests = mqar::parse_texts(tests);
+    const Settings settings = mqar::filled(given, full ? mqar::full_size() : mqar::small_size());
     fs::create_directories(options.output / "running");
     mqar::Record record(options.output / "mqar.csv", settings);
     train_all(settings, options, record);

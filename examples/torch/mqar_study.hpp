@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <fstream>
 #include <mutex>
@@ -73,12 +74,39 @@ inline Settings small_size() {
           .tests = {{{32, 4}, 500}, {{64, 8}, 500}, {{64, 16}, 500}, {{128, 32}, 250}}};
 }
 
-/// Half the keys, each written twice.
-inline void forget(Settings& settings) {
-  settings.forgetting = true;
-  for (auto* all : {&settings.training, &settings.tests}) {
-    for (Texts& texts : *all) texts.kind.pairs /= 2;
+/// "64/4x1000": a thousand texts of 64 tokens and 4 pairs.
+inline std::vector<Texts> parse_texts(const std::vector<std::string>& all) {
+  std::vector<Texts> kinds;
+  for (const std::string& text : all) {
+    std::istringstream in(text);
+    Texts t{};
+    char slash = 0, times = 0;
+    if (!(in >> t.kind.length >> slash >> t.kind.pairs >> times >> t.count) || slash != '/' ||
+        times != 'x' || t.count < 1 || in.get() != EOF) {
+      throw std::invalid_argument("'" + text + "' is not LENGTH/PAIRSxTEXTS, as 64/4x1000");
+    }
+    kinds.push_back(t);
   }
+  return kinds;
+}
+
+/// What is not given is as in `preset`; of its texts, forgetting ones ask for half the keys.
+inline Settings filled(Settings given, Settings preset) {
+  for (auto* all : {&preset.training, &preset.tests}) {
+    for (Texts& texts : *all) texts.kind.pairs /= given.forgetting ? 2 : 1;
+  }
+  for (const auto member :
+       {&Settings::vocabulary, &Settings::width, &Settings::epochs, &Settings::batch}) {
+    if (given.*member == 0) given.*member = preset.*member;
+  }
+  for (const auto member : {&Settings::training, &Settings::tests}) {
+    if ((given.*member).empty()) given.*member = preset.*member;
+  }
+  for (const auto& [kind, count] : given.training) {
+    if (count < given.batch) throw std::invalid_argument("a kind's texts don't fill a batch");
+  }
+  if (given.width % 2 != 0) throw std::invalid_argument("the width must be even, for two heads");
+  return given;
 }
 
 /// What a training came to.
