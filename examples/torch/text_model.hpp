@@ -60,11 +60,12 @@ struct Share {
 
 /// Answers of which every byte is the most probable one after all before it: greedy decoding writes
 /// the same.
-inline Share answered(st::LanguageModel& model, const std::vector<Text>& texts) {
+inline Share answered(st::LanguageModel& model, const std::vector<Text>& texts,
+                      torch::Device device = at::kCPU) {
   const torch::NoGradGuard no_grad;
-  const Tensor tokens = as_tokens(texts);
+  const Tensor tokens = as_tokens(texts).to(device);
   const Tensor met =
-      model->forward(tokens.slice(1, 0, -1)).argmax(-1).eq(tokens.slice(1, 1)).contiguous();
+      model->forward(tokens.slice(1, 0, -1)).argmax(-1).eq(tokens.slice(1, 1)).cpu().contiguous();
   Share share;
   for (std::size_t i = 0; i < texts.size(); ++i) {
     const bool* row = met[std::int64_t(i)].data_ptr<bool>();
@@ -80,12 +81,12 @@ inline Share answered(st::LanguageModel& model, const std::vector<Text>& texts) 
 
 /// Over `pieces` of `length` bytes, side by side from the start of a text.
 inline double bits_per_byte(st::LanguageModel& model, std::string_view text, std::size_t length,
-                            std::size_t pieces) {
+                            std::size_t pieces, torch::Device device = at::kCPU) {
   const torch::NoGradGuard no_grad;
   double sum = 0;
   for (std::size_t i = 0; i < pieces; ++i) {
     const Text piece{std::string(text.substr(i * length, length)), {}};
-    sum += nats(model, as_tokens({piece})).mean().item<double>();
+    sum += nats(model, as_tokens({piece}).to(device)).mean().item<double>();
   }
   return sum / double(pieces) / std::log(2.0);
 }

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
-#include <initializer_list>
 #include <optional>
 #include <random>
 #include <span>
@@ -19,10 +18,7 @@ namespace text_tasks {
 /// Draws that are the same with every standard library.
 class Random {
  public:
-  explicit Random(std::initializer_list<std::uint32_t> seeds) {
-    std::seed_seq sequence(seeds);
-    engine_.seed(sequence);
-  }
+  explicit Random(std::mt19937_64 engine) : engine_(engine) {}
   /// Of 0 .. n - 1; n is far below 2^64, so none of them is favoured.
   std::size_t below(std::size_t n) { return engine_() % n; }
   std::size_t between(std::size_t first, std::size_t last) {
