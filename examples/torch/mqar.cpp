@@ -34,6 +34,8 @@ struct Options {
   std::vector<double> rates = {3e-3, 1e-2};
   int seeds = 2;
   unsigned threads = std::max(1U, std::thread::hardware_concurrency());
+  int threads_each = 1;
+  std::string device = "cpu";
   int save_every = 30;
   bool quiet = false;
   fs::path output = "report";
@@ -65,22 +67,24 @@ std::vector<mqar::Kind> batches_of(const Settings& settings) {
 
 /// Sums `f(batch)` over texts, as many at a time as ask 2048 times.
 template <class F>
-double sum_over(const Settings& settings, const Texts& texts, std::mt19937_64 random, const F& f) {
+double sum_over(const Settings& settings, const Texts& texts, torch::Device device,
+                std::mt19937_64 random, const F& f) {
   const torch::NoGradGuard no_grad;
   const mqar::Task task(settings.vocabulary, settings.forgetting);
   const std::int64_t most = std::max<std::int64_t>(1, 2048 / texts.kind.pairs);
   double sum = 0;
   for (std::int64_t done = 0; done < texts.count; done += most) {
-    sum += f(task.draw(texts.kind, std::min(most, texts.count - done), random));
+    sum += f(task.draw(texts.kind, std::min(most, texts.count - done), random).to(device));
   }
   return sum;
 }
 
-void evaluate(mqar::Model& model, const Settings& settings, Training& result) {
+void evaluate(mqar::Model& model, const Settings& settings, torch::Device device,
+              Training& result) {
   for (std::size_t i = 0; i < settings.training.size(); ++i) {
     const Texts texts{settings.training[i].kind, settings.batch};
     const double sum =
-        sum_over(settings, texts, training::generator(0, std::int64_t(i), held_out),
+        sum_over(settings, texts, device, training::generator(0, std::int64_t(i), held_out),
                  [&](const mqar::Batch& batch) {
                    return model->loss(batch).item<double>() * double(batch.answers.numel());
                  });
@@ -90,7 +94,7 @@ void evaluate(mqar::Model& model, const Settings& settings, Training& result) {
   for (std::size_t i = 0; i < settings.tests.size(); ++i) {
     const Texts& texts = settings.tests[i];
     const double sum =
-        sum_over(settings, texts, training::generator(0, std::int64_t(i), test),
+        sum_over(settings, texts, device, training::generator(0, std::int64_t(i), test),
                  [&](const mqar::Batch& batch) { return double(model->recalled(batch)); });
     result.recall.push_back(sum / double(texts.count * texts.kind.pairs));
   }
@@ -106,6 +110,8 @@ void train(const Settings& settings, const Options& options, const Entrant& entr
     torch::manual_seed(result.seed);
     model = mqar::Model(entrant, settings.vocabulary, settings.width);
   }
+  const torch::Device device(options.device);
+  model->to(device);
   const std::vector<mqar::Kind> kinds = batches_of(settings);
   const auto batches = std::int64_t(kinds.size()), steps = batches * settings.epochs;
   training::Trainer trainer(
@@ -125,7 +131,7 @@ void train(const Settings& settings, const Options& options, const Entrant& entr
     auto texts = training::generator(result.seed, i, data);
     auto drops = training::generator(result.seed, step, dropout);
     const torch::Tensor loss =
-        model->loss(task.draw(kinds[std::size_t(i)], settings.batch, texts), &drops);
+        model->loss(task.draw(kinds[std::size_t(i)], settings.batch, texts).to(device), &drops);
     trainer.step(loss);
     if (!options.quiet) progress.add(trainer.steps(), loss.item<double>());
     if (training::Clock::now() - last < std::chrono::seconds(options.save_every)) continue;
@@ -133,7 +139,7 @@ void train(const Settings& settings, const Options& options, const Entrant& entr
     last = training::Clock::now();
   }
   result.seconds = trainer.seconds();
-  evaluate(model, settings, result);
+  evaluate(model, settings, device, result);
 }
 
 struct Job {
@@ -163,7 +169,7 @@ void train_all(const Settings& settings, const Options& options, mqar::Record& r
   std::mutex output;
   std::exception_ptr failure;
   const auto work = [&] {
-    at::set_num_threads(1);
+    at::set_num_threads(options.threads_each);
     for (std::size_t i; (i = next++) < jobs.size();) {
       auto& [entrant, result] = jobs[i];
       const fs::path saved = options.output / "running" /
@@ -206,6 +212,9 @@ int main(int argc, char** argv) {
   program::add_option(app, "--seeds", options.seeds, "How many", CLI::Range(1, 1000));
   program::add_option(app, "--threads", options.threads, "Trainings at a time",
                       CLI::PositiveNumber);
+  program::add_option(app, "--threads-each", options.threads_each, "Of a training",
+                      CLI::PositiveNumber);
+  program::add_option(app, "--device", options.device, "Where all but the scans run: cpu, cuda");
   program::add_option(app, "--save-every", options.save_every, "Seconds between two saves",
                       CLI::NonNegativeNumber);
   app.add_flag("--quiet", options.quiet, "No lines of progress");

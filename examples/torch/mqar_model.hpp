@@ -139,7 +139,8 @@ class ModelImpl : public torch::nn::Module {
     if (random != nullptr) {
       constexpr double kept = 0.9;
       const auto generator = at::detail::createCPUGenerator((*random)());
-      x = x * torch::empty_like(x).bernoulli_(kept, generator).div_(kept);
+      const Tensor mask = torch::empty(x.sizes()).bernoulli_(kept, generator).div_(kept);
+      x = x * mask.to(x.device());
     }
     st::MixerState state;
     x = x + convolution(norms[0](x));

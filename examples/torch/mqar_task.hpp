@@ -27,6 +27,10 @@ struct Batch {
   Tensor tokens;     ///< [B, length], int64
   Tensor positions;  ///< [B, pairs], int64: where a key is asked for, in the order of the keys.
   Tensor answers;    ///< [B, pairs], int64: the key's value, to be predicted there.
+
+  [[nodiscard]] Batch to(torch::Device device) const {
+    return {tokens.to(device), positions.to(device), answers.to(device)};
+  }
 };
 
 /// A text draws `pairs` different keys of 1 .. V/2 - 1, and different values of V/2 .. V - 1, and
