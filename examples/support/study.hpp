@@ -53,6 +53,7 @@ class Mean {
     mean_ += step / count_;
     squares_ += step * (sample - mean_);
   }
+  [[nodiscard]] double count() const { return count_; }
   [[nodiscard]] Point at(double x) const {
     return {x, mean_, std::sqrt(squares_ / (count_ - 1) / count_)};
   }
