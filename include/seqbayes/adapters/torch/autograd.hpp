@@ -189,17 +189,23 @@ struct ScanFunction : ::torch::autograd::Function<ScanFunction<L, probabilistic>
         : heads(std::move(all)), given(std::move(defined)) {}
   };
 
+  /// The results of `run` on the query's device.
   static std::vector<Tensor> scan(Heads<L> heads, std::pair<Inputs, State> inputs) {
     // Here, too: `apply` asks tensors for what not all have (sizes of nested ones).
     using Scalar = typename L::Scalar;
+    const Tensor query = inputs.first.query;
     for_each_field(
         [](const char* name, auto, Tensor& field, const InputWidth& input) {
           if (input.width == 0) field = Tensor();
-          if (field.defined()) check_readable<Scalar>(name, field);
+          if (!field.defined()) return;
+          field = on_cpu(field);
+          check_readable<Scalar>(name, field);
         },
         inputs.first, heads.layers[0].inputs());
     for_each_part(heads.layers[0], inputs.second, [](const char* part, Tensor& tensor, auto&&...) {
-      if (tensor.defined()) check_readable<Scalar>(std::string("state") + part, tensor);
+      if (!tensor.defined()) return;
+      tensor = on_cpu(tensor);
+      check_readable<Scalar>(std::string("state") + part, tensor);
     });
     std::vector<bool> given;
     std::vector<Tensor> tensors;
@@ -210,7 +216,11 @@ struct ScanFunction : ::torch::autograd::Function<ScanFunction<L, probabilistic>
         },
         inputs);
     const auto call = c10::make_intrusive<Call>(std::move(heads), std::move(given));
-    return ScanFunction::apply(call, at::TensorList(tensors));
+    std::vector<Tensor> results = ScanFunction::apply(call, at::TensorList(tensors));
+    if (query.defined() && !query.device().is_cpu()) {
+      for (Tensor& result : results) result = result.to(query.device());
+    }
+    return results;
   }
 
   static std::vector<Tensor> forward(Context* context, const c10::intrusive_ptr<Call>& call,

@@ -16,11 +16,11 @@ namespace seqbayes::libtorch {
 
 using ::torch::Tensor;
 
-/// B sequences of T tokens and H heads on the CPU. Each field is [B, T, H, width], or [B, T, H]
+/// B sequences of T tokens and H heads. Each field is [B, T, H, width], or [B, T, H]
 /// where the width is 1, with the names and widths of `Sequence`; fields that the layer doesn't
 /// read may stay undefined. One head is viewed where it lies, whatever the strides of B, T and H
 /// are; a field is copied only if its last dimension is not contiguous, or if its numbers are not
-/// in memory (lazily negated). B, T and H may be 0.
+/// in memory (lazily negated), or not on the CPU, where scans run. B, T and H may be 0.
 using Inputs = Fields<Tensor>;
 
 /// The state of B x H layers. Undefined tensors stand for the layers' initial state. What a scan
@@ -41,6 +41,14 @@ inline std::string shape(at::IntArrayRef sizes) {
   std::string text;
   for (const auto size : sizes) text += (text.empty() ? "[" : ", ") + std::to_string(size);
   return text.empty() ? "[]" : text + "]";
+}
+
+/// A dense tensor of another device, on the CPU, where scans run; libtorch records the way there.
+/// All others stay as they are, for `check_readable`.
+inline Tensor on_cpu(const Tensor& tensor) {
+  const bool moves = !tensor.device().is_cpu() && !tensor.is_meta() &&
+                     tensor.layout() == at::kStrided && !tensor.is_nested();
+  return moves ? tensor.to(at::kCPU) : tensor;
 }
 
 template <class Scalar>
