@@ -75,7 +75,7 @@ class LanguageModelImpl : public ::torch::nn::Module {
   using Cache = std::vector<MixerState>;
 
   explicit LanguageModelImpl(const LanguageModelOptions& options)
-      : model(options), lm_head(linear(options.mixer.hidden_size, options.vocab_size)) {
+      : model(options), lm_head(Linear(options.mixer.hidden_size, options.vocab_size)) {
     register_module("model", model);
     register_module("lm_head", lm_head);
   }
@@ -104,7 +104,7 @@ class LanguageModelImpl : public ::torch::nn::Module {
   }
 
   Backbone model;
-  ::torch::nn::Linear lm_head;
+  Linear lm_head;
 };
 TORCH_MODULE(LanguageModel);
 

@@ -31,7 +31,17 @@ struct MixerOptions {
     return num_v_heads > 0 ? num_v_heads : num_heads;
   }
   [[nodiscard]] std::int64_t value_dim() const {
-    return std::int64_t(static_cast<double>(head_dim) * expand_v);
+    return std::llround(static_cast<double>(head_dim) * expand_v);
+  }
+  /// @throws std::invalid_argument if there is no such mixer.
+  void check() const {
+    if (hidden_size <= 0 || head_dim <= 0 || num_heads <= 0 || value_dim() <= 0 || conv_size < 0 ||
+        value_heads() % num_heads != 0) {
+      detail::fail("mixer options: widths must be > 0, value heads a multiple of the heads");
+    }
+    if (is_filter() && allow_neg_eigval) {
+      detail::fail("mixer options: a filter has no write strength beyond 1 (allow_neg_eigval)");
+    }
   }
   [[nodiscard]] bool is_filter() const {
     return rule == Rule::diagonal_kalman || rule == Rule::bayesian;
@@ -72,21 +82,15 @@ struct MixerState {
 class MixerImpl : public ::torch::nn::Module {
  public:
   explicit MixerImpl(const MixerOptions& options) : options_(options) {
+    options.check();
     const auto width = options.hidden_size, heads = options.value_heads();
-    if (width <= 0 || options.head_dim <= 0 || options.num_heads <= 0 || options.value_dim() <= 0 ||
-        heads % options.num_heads != 0) {
-      detail::fail("mixer options: widths must be > 0, value heads a multiple of the heads");
-    }
-    if (options.is_filter() && options.allow_neg_eigval) {
-      detail::fail("mixer options: a filter has no write strength beyond 1 (allow_neg_eigval)");
-    }
     const auto keys = options.num_heads * options.head_dim, values = heads * options.value_dim();
-    q_proj = register_module("q_proj", linear(width, keys));
-    k_proj = register_module("k_proj", linear(width, keys));
-    v_proj = register_module("v_proj", linear(width, values));
-    if (options.corrects()) b_proj = register_module("b_proj", linear(width, heads));
+    q_proj = register_module("q_proj", Linear(width, keys));
+    k_proj = register_module("k_proj", Linear(width, keys));
+    v_proj = register_module("v_proj", Linear(width, values));
+    if (options.corrects()) b_proj = register_module("b_proj", Linear(width, heads));
     if (options.decays()) {
-      a_proj = register_module("a_proj", linear(width, heads));
+      a_proj = register_module("a_proj", Linear(width, heads));
       // As Mamba-2: decay rates A in (0, 16), time steps from 0.001 to 0.1.
       A_log = register_parameter("A_log", ::torch::empty({heads}).uniform_(1e-3, 16).log());
       const Tensor dt = ::torch::empty({heads}).uniform_(std::log(1e-3), std::log(0.1)).exp();
@@ -97,11 +101,11 @@ class MixerImpl : public ::torch::nn::Module {
       k_conv1d = register_module("k_conv1d", ShortConvolution(keys, options.conv_size));
       v_conv1d = register_module("v_conv1d", ShortConvolution(values, options.conv_size));
     }
-    if (options.use_gate) g_proj = register_module("g_proj", linear(width, values));
+    if (options.use_gate) g_proj = register_module("g_proj", Linear(width, values));
     o_norm = register_module("o_norm", RmsNorm(options.value_dim(), options.norm_eps));
-    o_proj = register_module("o_proj", linear(values, width));
+    o_proj = register_module("o_proj", Linear(values, width));
     if (options.is_filter()) {
-      f_proj = register_module("f_proj", linear(width, heads));
+      f_proj = register_module("f_proj", Linear(width, heads));
       ::torch::nn::init::zeros_(f_proj->weight);
       f_bias = register_parameter("f_bias", ::torch::full({heads}, options.forgetting_start));
     }
@@ -121,7 +125,7 @@ class MixerImpl : public ::torch::nn::Module {
   /// What the layer is fed: `Sequence`'s fields.
   Inputs inputs(const Tensor& h, MixerState& state) {
     constexpr double eps = 1e-6;
-    const auto project = [&](::torch::nn::Linear& proj, ShortConvolution& conv, Tensor& last,
+    const auto project = [&](Linear& proj, ShortConvolution& conv, Tensor& last,
                              std::int64_t width) {
       Tensor x = proj(h);
       x = conv.is_empty() ? ::torch::silu(x) : conv->forward(x, last);
@@ -135,10 +139,9 @@ class MixerImpl : public ::torch::nn::Module {
     const Tensor query = project(q_proj, q_conv1d, state.query, options_.head_dim);
     const Tensor key = project(k_proj, k_conv1d, state.key, options_.head_dim);
     x.value = project(v_proj, v_conv1d, state.value, options_.value_dim());
-    const Tensor norm2 = key.square().sum(-1, true) + eps;
     const double scale = 1 / std::sqrt(static_cast<double>(options_.head_dim));
-    x.query = to_value_heads(query * ::torch::rsqrt(query.square().sum(-1, true) + eps) * scale);
-    x.key = to_value_heads(key * ::torch::rsqrt(norm2));
+    x.query = to_value_heads(unit(query, eps, scale));
+    x.key = to_value_heads(unit(key, eps));
     const Tensor dt = options_.decays() ? ::torch::softplus(a_proj(h) + dt_bias) : Tensor();
     x.log_decay = options_.decays() ? -A_log.exp() * dt
                                     : h.new_zeros({h.size(0), h.size(1), options_.value_heads()});
@@ -146,11 +149,12 @@ class MixerImpl : public ::torch::nn::Module {
     if (!options_.corrects()) return x;
     const Tensor b = b_proj(h);
     if (!options_.is_filter()) {
-      x.write_strength = ::torch::sigmoid(b) * (options_.allow_neg_eigval ? 2 : 1);
+      x.write_strength = ::torch::sigmoid(b);
+      if (options_.allow_neg_eigval) x.write_strength = 2 * x.write_strength;
       return x;
     }
     // (1 - beta |k|^2) / beta = e^-b + 1 - |k|^2, of which no digit cancels; b > -60 for float.
-    const Tensor rest = to_value_heads(eps / norm2).squeeze(3);
+    const Tensor rest = to_value_heads(eps / (key.square().sum(-1, true) + eps)).squeeze(3);
     x.observation_noise = ::torch::exp(-b.clamp_min(-60)) + rest;
     const Tensor f = f_proj(h) + f_bias;
     const Tensor log_kept = -0.5 * ::torch::softplus(f);
@@ -179,12 +183,12 @@ class MixerImpl : public ::torch::nn::Module {
 
   [[nodiscard]] const MixerOptions& options() const { return options_; }
 
-  ::torch::nn::Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr};
-  ::torch::nn::Linear a_proj{nullptr}, b_proj{nullptr}, g_proj{nullptr}, o_proj{nullptr};
+  Linear q_proj{nullptr}, k_proj{nullptr}, v_proj{nullptr};
+  Linear a_proj{nullptr}, b_proj{nullptr}, g_proj{nullptr}, o_proj{nullptr};
   ShortConvolution q_conv1d{nullptr}, k_conv1d{nullptr}, v_conv1d{nullptr};
   RmsNorm o_norm{nullptr};
   Tensor A_log, dt_bias;
-  ::torch::nn::Linear f_proj{nullptr};
+  Linear f_proj{nullptr};
   Tensor f_bias;
 
  private:

@@ -3,6 +3,7 @@
 /// have the names and shapes of flash-linear-attention's.
 #pragma once
 
+#include <ATen/Dispatch.h>
 #include <torch/nn/functional/activation.h>
 #include <torch/nn/init.h>
 #include <torch/nn/module.h>
@@ -15,10 +16,53 @@
 
 namespace seqbayes::libtorch {
 
-/// A linear map without bias.
-inline ::torch::nn::Linear linear(std::int64_t inputs, std::int64_t outputs) {
-  return ::torch::nn::Linear(::torch::nn::LinearOptions(inputs, outputs).bias(false));
+namespace detail {
+
+/// Whether x [1, 1, ...] is one token and, as all that it meets, plain memory of which libtorch
+/// records nothing. A loop is faster then: calls of libtorch's operators cost more than their
+/// arithmetic, and its matrix products pack the whole matrix first.
+template <class... Tensors>
+bool is_one_token(const Tensor& x, const Tensors&... others) {
+  const auto is_plain = [&x](const Tensor& y) {
+    return y.device().is_cpu() && y.layout() == at::kStrided && y.is_contiguous() && !y.is_neg() &&
+           !y._is_zerotensor() && y.scalar_type() == x.scalar_type();
+  };
+  return !at::GradMode::is_enabled() && x.dim() >= 3 && x.size(0) == 1 && x.size(1) == 1 &&
+         (x.scalar_type() == at::kFloat || x.scalar_type() == at::kDouble) && is_plain(x) &&
+         (is_plain(others) && ...);
 }
+
+/// The last dimension's rows.
+template <class Scalar>
+auto rows(const Tensor& x) {
+  using Rows = Eigen::Array<Scalar, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const auto width = x.size(-1);
+  return Eigen::Map<Rows>(x.data_ptr<Scalar>(), width > 0 ? x.numel() / width : 0, width);
+}
+
+}  // namespace detail
+
+/// A linear map without bias.
+class LinearImpl : public ::torch::nn::LinearImpl {
+ public:
+  LinearImpl(std::int64_t inputs, std::int64_t outputs)
+      : ::torch::nn::LinearImpl(::torch::nn::LinearOptions(inputs, outputs).bias(false)) {}
+  Tensor forward(const Tensor& x) { return product(x, weight); }
+
+  /// x W'.
+  static Tensor product(const Tensor& x, const Tensor& weight) {
+    if (x.size(-1) != weight.size(1) || !detail::is_one_token(x, weight) || x.dim() != 3) {
+      return ::torch::linear(x, weight);
+    }
+    const Tensor y = ::torch::empty({1, 1, weight.size(0)}, x.options());
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "linear", [&] {
+      detail::rows<scalar_t>(y).matrix().transpose().noalias() =
+          detail::rows<scalar_t>(weight).matrix() * detail::rows<scalar_t>(x).matrix().transpose();
+    });
+    return y;
+  }
+};
+TORCH_MODULE(Linear);
 
 /// x / sqrt(mean x^2 + eps) * weight over the last dimension.
 class RmsNormImpl : public ::torch::nn::Module {
@@ -27,7 +71,19 @@ class RmsNormImpl : public ::torch::nn::Module {
     weight = register_parameter("weight", ::torch::ones({width}));
   }
   Tensor forward(const Tensor& x) const {
-    return x * ::torch::rsqrt(x.square().mean(-1, true) + eps_) * weight;
+    if (x.size(-1) != weight.size(0) || !detail::is_one_token(x, weight)) {
+      return x * ::torch::rsqrt(x.square().mean(-1, true) + eps_) * weight;
+    }
+    const Tensor y = ::torch::empty_like(x);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "rms_norm", [&] {
+      const auto from = detail::rows<scalar_t>(x), scale = detail::rows<scalar_t>(weight);
+      auto to = detail::rows<scalar_t>(y);
+      for (Index i = 0; i < from.rows(); ++i) {
+        const auto size = std::sqrt(from.row(i).square().mean() + scalar_t(eps_));
+        to.row(i) = from.row(i) / size * scale.row(0);
+      }
+    });
+    return y;
   }
   Tensor weight;
 
@@ -35,6 +91,21 @@ class RmsNormImpl : public ::torch::nn::Module {
   double eps_;
 };
 TORCH_MODULE(RmsNorm);
+
+/// scale x / sqrt(|x|^2 + eps) over the last dimension.
+inline Tensor unit(const Tensor& x, double eps, double scale = 1) {
+  if (!detail::is_one_token(x)) return x * ::torch::rsqrt(x.square().sum(-1, true) + eps) * scale;
+  const Tensor y = ::torch::empty_like(x);
+  AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "unit", [&] {
+    const auto from = detail::rows<scalar_t>(x);
+    auto to = detail::rows<scalar_t>(y);
+    for (Index i = 0; i < from.rows(); ++i) {
+      to.row(i) =
+          from.row(i) * (scalar_t(scale) / std::sqrt(from.row(i).square().sum() + scalar_t(eps)));
+    }
+  });
+  return y;
+}
 
 /// Causal depthwise convolution over time, then SiLU:
 /// y_t = silu(sum_i weight[:, 0, i] * x_{t - W + 1 + i}).
@@ -58,6 +129,7 @@ class ShortConvolutionImpl : public ::torch::nn::Module {
       detail::fail("a short convolution's state is " + text(last.scalar_type(), last.sizes()) +
                    ", expected " + text(x.scalar_type(), expected));
     }
+    if (detail::is_one_token(x, last, weight)) return of_one_token(x, last);
     const Tensor all = ::torch::cat({last, x}, 1);
     last = all.slice(1, length).clone();
     Tensor sum = all.slice(1, 0, length) * weight.select(2, 0).squeeze(1);
@@ -67,6 +139,25 @@ class ShortConvolutionImpl : public ::torch::nn::Module {
     return ::torch::silu(sum);
   }
   Tensor weight;
+
+ private:
+  [[nodiscard]] Tensor of_one_token(const Tensor& x, Tensor& last) const {
+    const Tensor y = ::torch::empty_like(x), next = ::torch::empty_like(last);
+    AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "short_convolution", [&] {
+      const auto now = detail::rows<scalar_t>(x), before = detail::rows<scalar_t>(last);
+      const auto w = detail::rows<scalar_t>(weight);  // width x taps
+      auto sum = detail::rows<scalar_t>(y), after = detail::rows<scalar_t>(next);
+      const Index kept = before.rows();
+      sum = now * w.col(kept).transpose();
+      for (Index i = 0; i < kept; ++i) {
+        sum += before.row(i) * w.col(i).transpose();
+        after.row(i) = i + 1 < kept ? before.row(i + 1) : now.row(0);
+      }
+      sum = sum / (1 + (-sum).exp());
+    });
+    last = next;
+    return y;
+  }
 };
 TORCH_MODULE(ShortConvolution);
 
@@ -74,11 +165,11 @@ TORCH_MODULE(ShortConvolution);
 class MlpImpl : public ::torch::nn::Module {
  public:
   MlpImpl(std::int64_t width, std::int64_t inner)
-      : gate_proj(register_module("gate_proj", linear(width, inner))),
-        up_proj(register_module("up_proj", linear(width, inner))),
-        down_proj(register_module("down_proj", linear(inner, width))) {}
+      : gate_proj(register_module("gate_proj", Linear(width, inner))),
+        up_proj(register_module("up_proj", Linear(width, inner))),
+        down_proj(register_module("down_proj", Linear(inner, width))) {}
   Tensor forward(const Tensor& x) { return down_proj(::torch::silu(gate_proj(x)) * up_proj(x)); }
-  ::torch::nn::Linear gate_proj, up_proj, down_proj;
+  Linear gate_proj, up_proj, down_proj;
 };
 TORCH_MODULE(Mlp);
 
