@@ -109,19 +109,32 @@ class File {
   std::map<std::string, std::string> metadata_;
 };
 
-/// The numbers of a tensor in row-major order, each rounded to double and then to Scalar.
-/// @throws Error if the dtype, the shape and the bytes disagree or the dtype can't be decoded.
+/// Writes the numbers of a tensor in row-major order, each rounded to double and then to Scalar.
+/// @throws Error if the dtype, the shape and the bytes disagree, the dtype can't be decoded or
+/// there is another number of places.
 template <std::floating_point Scalar>
-std::vector<Scalar> values(const Tensor& tensor) {
+void copy(const Tensor& tensor, std::span<Scalar> to) {
   const detail::Dtype& dtype = detail::checked_dtype(tensor);
   if (dtype.number == nullptr) {
     detail::fail(tensor.name, "has the dtype " + tensor.dtype + ", which values() can't decode");
   }
   const std::size_t size = dtype.bits / 8;
-  std::vector<Scalar> result(tensor.bytes.size() / size);
-  for (std::size_t i = 0; i < result.size(); ++i) {
-    result[i] = static_cast<Scalar>(dtype.number(tensor.bytes.data() + i * size));
+  if (tensor.bytes.size() != to.size() * size) {
+    detail::fail(tensor.name, "has " + std::to_string(tensor.bytes.size() / size) +
+                                  " numbers, expected " + std::to_string(to.size()));
   }
+  for (std::size_t i = 0; i < to.size(); ++i) {
+    to[i] = static_cast<Scalar>(dtype.number(tensor.bytes.data() + i * size));
+  }
+}
+
+/// The numbers of a tensor, as `copy` writes them.
+/// @throws Error if the dtype, the shape and the bytes disagree or the dtype can't be decoded.
+template <std::floating_point Scalar>
+std::vector<Scalar> values(const Tensor& tensor) {
+  const std::size_t bits = detail::checked_dtype(tensor).bits;
+  std::vector<Scalar> result(tensor.bytes.size() * 8 / bits);
+  copy(tensor, std::span(result));
   return result;
 }
 
