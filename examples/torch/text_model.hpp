@@ -79,10 +79,12 @@ inline Share answered(st::LanguageModel& model, const std::vector<Text>& texts,
   return share;
 }
 
-/// Over `pieces` of `length` bytes, side by side from the start of a text.
+/// Over pieces of `length` bytes, side by side from the start of a text, `most` of them or fewer.
 inline double bits_per_byte(st::LanguageModel& model, std::string_view text, std::size_t length,
-                            std::size_t pieces, torch::Device device = at::kCPU) {
+                            std::size_t most, torch::Device device = at::kCPU) {
   const torch::NoGradGuard no_grad;
+  const std::size_t pieces = std::min(most, text.size() / length);
+  if (pieces == 0) throw std::invalid_argument("the text is shorter than a piece of it");
   double sum = 0;
   for (std::size_t i = 0; i < pieces; ++i) {
     const Text piece{std::string(text.substr(i * length, length)), {}};
