@@ -31,8 +31,8 @@ using mqar::Entrant, mqar::Settings, mqar::Texts, mqar::Training;
 
 struct Options {
   std::vector<std::string> layers;
-  std::vector<double> rates = {3e-3, 1e-2};
-  int seeds = 2;
+  std::vector<double> rates = {4e-3, 1e-2};
+  int seeds = 1;
   unsigned threads = std::max(1U, std::thread::hardware_concurrency());
   int threads_each = 1;
   std::string device = "cpu";
