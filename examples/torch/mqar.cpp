@@ -224,9 +224,9 @@ int main(int argc, char** argv) {
   const auto size = [&](const char* name, std::int64_t& value, const char* what) {
     app.add_option(name, value, what)->check(CLI::PositiveNumber)->group("Sizes");
   };
-  size("--vocabulary", given.vocabulary, "Tokens [256, full 8192]");
+  size("--vocabulary", given.vocabulary, "Tokens [64, full 8192]");
   size("--width", given.width, "Of the model, even [32, full 64]");
-  size("--epochs", given.epochs, "How often texts are seen [8]");
+  size("--epochs", given.epochs, "How often texts are seen [6, full 8]");
   size("--batch", given.batch, "Texts a step [32, full 256]");
   app.add_option("--training", training, "Kinds of texts: LENGTH/PAIRSxTEXTS")->group("Sizes");
   app.add_option("--tests", tests, "Likewise")->group("Sizes");

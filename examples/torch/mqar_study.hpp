@@ -66,12 +66,12 @@ inline Settings full_size() {
 }
 
 inline Settings small_size() {
-  return {.vocabulary = 256,
+  return {.vocabulary = 64,
           .width = 32,
-          .epochs = 8,
+          .epochs = 6,
           .batch = 32,
-          .training = {{{32, 4}, 3200}, {{64, 8}, 1600}, {{64, 16}, 1600}},
-          .tests = {{{32, 4}, 500}, {{64, 8}, 500}, {{64, 16}, 500}, {{128, 32}, 250}}};
+          .training = {{{32, 4}, 3200}, {{64, 8}, 1600}, {{64, 16}, 3200}},
+          .tests = {{{32, 4}, 500}, {{64, 8}, 500}, {{64, 16}, 500}, {{96, 24}, 250}}};
 }
 
 /// "64/4x1000": a thousand texts of 64 tokens and 4 pairs.
