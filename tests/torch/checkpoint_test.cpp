@@ -2,6 +2,7 @@
 // broken ones.
 #include "plain_model.hpp"
 
+namespace checkpoint_test {
 namespace {
 
 namespace safetensors = seqbayes::safetensors;
@@ -228,3 +229,4 @@ TEST_CASE("language model: logits of picked positions alone") {
 }
 
 }  // namespace
+}  // namespace checkpoint_test

@@ -4,6 +4,7 @@
 
 #include "entering.hpp"
 
+namespace device_test {
 namespace {
 
 TEST_CASE("tensors: of another device, as on the CPU") {
@@ -32,3 +33,4 @@ TEST_CASE("tensors: of another device, as on the CPU") {
 }
 
 }  // namespace
+}  // namespace device_test

@@ -6,6 +6,7 @@
 
 #include "plain_model.hpp"
 
+namespace language_model_test {
 namespace {
 
 TEST_CASE("language model: a checkpoint's logits, at once and token by token") {
@@ -174,3 +175,4 @@ TEST_CASE("run_checkpoint: succeeds where the recorded logits are met, and only 
 #endif
 
 }  // namespace
+}  // namespace language_model_test

@@ -14,6 +14,7 @@
 #include "../../examples/torch/recall_task.hpp"
 #include "support/catch.hpp"
 
+namespace learn_recall_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -97,3 +98,4 @@ TEST_CASE("learn_recall: a table and figures, the same for any number of threads
 #endif
 
 }  // namespace
+}  // namespace learn_recall_test

@@ -10,6 +10,7 @@
 #include "../../examples/torch/mqar_model.hpp"
 #include "support/catch.hpp"
 
+namespace mqar_model_test {
 namespace {
 
 using mqar::Batch, mqar::Entrant, mqar::Model, mqar::Task;
@@ -109,3 +110,4 @@ TEST_CASE("mqar model: recalled are the answers with the largest logit") {
 }
 
 }  // namespace
+}  // namespace mqar_model_test

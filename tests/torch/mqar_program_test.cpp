@@ -16,6 +16,7 @@
 
 #include "support/catch.hpp"
 
+namespace mqar_program_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -114,4 +115,5 @@ TEST_CASE("mqar: learns, keeps what it did, goes on where it was killed") {
 }
 
 }  // namespace
+}  // namespace mqar_program_test
 #endif

@@ -9,6 +9,7 @@
 #include "../../examples/torch/mqar_task.hpp"
 #include "support/catch.hpp"
 
+namespace mqar_test {
 namespace {
 
 using mqar::Batch, mqar::Kind, mqar::Task;
@@ -153,3 +154,4 @@ TEST_CASE("mqar: more pairs than fit are refused") {
 }
 
 }  // namespace
+}  // namespace mqar_test

@@ -4,6 +4,7 @@
 #include "../../examples/torch/retrieval.hpp"
 #include "plain_model.hpp"
 
+namespace retrieve_test {
 namespace {
 
 using retrieval::Format, retrieval::Tokens;
@@ -126,3 +127,4 @@ TEST_CASE("retrieve: scores what the model generates, and names a broken line") 
 #endif
 
 }  // namespace
+}  // namespace retrieve_test

@@ -8,6 +8,7 @@
 #include "disguises.hpp"
 #include "entering.hpp"
 
+namespace states_test {
 namespace {
 
 TEST_CASE("tensors: no sequences, no tokens, no heads") {
@@ -293,3 +294,4 @@ TEST_CASE("mixer, language model: another model's state is named, and stays as i
 }
 
 }  // namespace
+}  // namespace states_test

@@ -12,6 +12,7 @@
 #include "../../examples/torch/training.hpp"
 #include "support/catch.hpp"
 
+namespace training_test {
 namespace {
 
 namespace fs = std::filesystem;
@@ -155,3 +156,4 @@ TEST_CASE("training: times left") {
 }
 
 }  // namespace
+}  // namespace training_test
