@@ -2,6 +2,7 @@
 // differences.
 #include "entering.hpp"
 
+namespace scan_test {
 namespace {
 
 using Gated = seqbayes::GatedDeltaNet<double>;
@@ -306,8 +307,9 @@ TEST_CASE("tensors: nothing is recorded under NoGradGuard, there are no second d
 }
 
 }  // namespace
+}  // namespace scan_test
 
 Tensors scan_isotropic(st::State& state, const st::Inputs& x) {
-  const st::Output out = st::scan(make_layer<Isotropic>(), state, x);
+  const st::Output out = st::scan(scan_test::make_layer<Isotropic>(), state, x);
   return {out.mean, out.variance, out.log_evidence};
 }
