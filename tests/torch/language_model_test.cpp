@@ -117,7 +117,7 @@ TEST_CASE("filters: where nothing is written the covariance stays at its prior")
     mixer->mix(x, memory);
     // Thirty roundings of numbers of order 1.
     CHECK((memory.covariance[0][0] - torch::eye(4)).abs().max().item<double>() < 1e-5);
-    CHECK(x.log_decay.equal(x.covariance_log_decay) == (forgetting == st::Forgetting::tied));
+    CHECK(x.covariance_log_decay.defined() == (forgetting == st::Forgetting::dial));
   }
 }
 

@@ -73,7 +73,7 @@ struct MixerState {
 ///
 ///                 log_decay            covariance_log_decay      process_noise
 ///     dial        g                    ln(1 - rho) / 2           rho
-///     tied        g + ln(1 - rho) / 2  the same                  1 - exp(2 covariance_log_decay)
+///     tied        g + ln(1 - rho) / 2  none: that of the memory  1 - exp(2 log_decay)
 ///
 /// Both keep P at I where nothing is written. f_proj starts at 0 and f_bias at `forgetting_start`:
 /// dial at `reset` is Gated DeltaNet to all digits, so a pretrained one keeps its outputs; but it
@@ -158,8 +158,8 @@ class MixerImpl : public ::torch::nn::Module {
     x.observation_noise = ::torch::exp(-b.clamp_min(-60)) + rest;
     const Tensor f = f_proj(h) + f_bias;
     const Tensor log_kept = -0.5 * ::torch::softplus(f);
-    if (options_.forgetting == Forgetting::tied) {
-      x.covariance_log_decay = x.log_decay = x.log_decay + log_kept;
+    if (options_.forgetting == Forgetting::tied) {  // without its own, P decays as the memory
+      x.log_decay = x.log_decay + log_kept;
       x.process_noise = -::torch::expm1(2 * x.log_decay);
     } else {
       x.covariance_log_decay = log_kept;
