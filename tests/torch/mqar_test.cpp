@@ -55,7 +55,7 @@ void check_text(const Kind& kind, std::int64_t vocabulary, std::size_t times, co
   CHECK(std::set(positions.begin(), positions.end()).size() == positions.size());
 }
 
-TEST_CASE("mqar: each key is asked for once, and its label is its value; forgetting: its last") {
+TEST_CASE("mqar: each key is asked for once, and its label is its value, its last if forgetting") {
   std::mt19937_64 random(5);
   for (const bool forgetting : {false, true}) {
     for (const Kind kind : {Kind{64, 4}, Kind{48, 8}, Kind{96, 16}}) {
