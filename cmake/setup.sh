@@ -6,8 +6,9 @@ packages_build=(g++ cmake ninja-build libeigen3-dev)
 packages_benchmarks=(libbenchmark-dev)
 packages_studies=(libcli11-dev libfmt-dev nlohmann-json3-dev gnuplot-nox)
 packages_tests=(catch2 libboost-dev libceres-dev nlohmann-json3-dev pkg-config)
-# Of the preset default alone; without OpenBLAS libtorch takes three times as long.
-packages_torch=(libtorch-dev libopenblas0-pthread)
+# Of the preset default alone. Without OpenBLAS libtorch takes three times as long; OpenBLAS on
+# threads of its own ignores at::set_num_threads, so that trainings side by side wait for each other.
+packages_torch=(libtorch-dev libopenblas0-openmp)
 # llvm: names in the sanitizers' reports
 packages_clang=(clang libclang-rt-dev libc++-dev libc++abi-dev llvm)
 
