@@ -160,14 +160,11 @@ void run(const Settings& settings) {
       const std::string name = fmt::format("{}-{}", student.style.name, seed);
       const auto steps =
           student.equal_time ? std::llround(settings.steps * ratio) : std::int64_t(settings.steps);
-      auto model = make(settings, student);
       const fs::path done = fs::path(settings.output) / name;
-      if (fs::exists(done / "config.json")) {
-        model = st::read_language_model(done);
-        model->to(torch::Device(settings.device));
-      } else {
-        train(model, name, steps, seed, settings, corpus);
-      }
+      const bool is_done = fs::exists(done / "config.json");
+      auto model = is_done ? st::read_language_model(done) : make(settings, student);
+      model->to(torch::Device(settings.device));
+      if (!is_done) train(model, name, steps, seed, settings, corpus);
       add(i + 1, name, seed, steps, model);
     }
   }
