@@ -20,6 +20,10 @@ void print_summary(const Cases& cases);
 void print_shapes(const Cases& cases);
 void print_gradients();
 
+/// The tables of docs/inference.md: decoding, and what 16 bits cost.
+void print_decoders();
+void print_storage();
+
 /// The case of this name; ends the program if there is none.
 const Case& find(const Cases& cases, const std::string& name);
 

@@ -1,9 +1,15 @@
-// Without arguments: the table of docs/performance.md. With Google Benchmark's flags: single
-// measurements, such as --benchmark_filter=scan_mean/float/64x64 or --benchmark_list_tests.
+// Without arguments: the table of docs/performance.md; with `decode`, those of docs/inference.md.
+// With Google Benchmark's flags: single measurements, such as
+// --benchmark_filter=scan_mean/float/64x64 or --benchmark_list_tests.
 #include "details.hpp"
 
 int main(int argc, char** argv) {
   using namespace seqbayes::benchmarks;
+  if (argc == 2 && argv[1] == std::string("decode")) {
+    print_decoders();
+    print_storage();
+    return 0;
+  }
   Cases cases;
   add_float_64(cases);
   add_float_128(cases);

@@ -39,6 +39,7 @@ target_compile_options(
             $<$<BOOL:${SEQBAYES_WARNINGS_AS_ERRORS}>:-Werror>)
 target_link_libraries(seqbayes_development
                       INTERFACE $<$<BOOL:${SEQBAYES_NATIVE}>:seqbayes_native>)
+target_link_libraries(seqbayes_instances PRIVATE seqbayes_development)
 if(SEQBAYES_SANITIZE)
   set(flags -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_compile_options(seqbayes_development INTERFACE ${flags})

@@ -24,6 +24,7 @@ install(EXPORT seqbayesTargets NAMESPACE seqbayes:: DESTINATION ${seqbayes_packa
 install(DIRECTORY include/seqbayes DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN *.hpp)
 install(FILES ${PROJECT_BINARY_DIR}/seqbayesConfig.cmake
+              ${CMAKE_CURRENT_LIST_DIR}/SeqbayesInstances.cmake
               ${PROJECT_BINARY_DIR}/seqbayesConfigVersion.cmake
         DESTINATION ${seqbayes_package_dir})
 install(FILES ${PROJECT_BINARY_DIR}/seqbayes.pc DESTINATION ${seqbayes_pkgconfig_dir})

@@ -23,7 +23,7 @@ file(CONFIGURE OUTPUT ${seqbayes_torch_dir}/rules.hpp CONTENT "${declarations}")
 
 find_package(nlohmann_json REQUIRED)
 add_library(seqbayes_torch STATIC ${seqbayes_torch_dir}/rules.cpp)
-target_link_libraries(seqbayes_torch PUBLIC seqbayes::seqbayes ${TORCH_LIBRARIES}
+target_link_libraries(seqbayes_torch PUBLIC seqbayes::instances ${TORCH_LIBRARIES}
                                             nlohmann_json::nlohmann_json)
 target_link_libraries(seqbayes_torch PRIVATE seqbayes_development)
 target_compile_options(seqbayes_torch INTERFACE -include ${seqbayes_torch_dir}/rules.hpp)

@@ -9,6 +9,7 @@ packages_tests=(catch2 libboost-dev libceres-dev nlohmann-json3-dev pkg-config)
 # Of the preset default alone. Without OpenBLAS libtorch takes three times as long; OpenBLAS on
 # threads of its own ignores at::set_num_threads, so that trainings side by side wait for each other.
 packages_torch=(libtorch-dev libopenblas0-openmp)
+packages_mpi=(libopenmpi-dev openmpi-bin iproute2)
 # llvm: names in the sanitizers' reports
 packages_clang=(clang libclang-rt-dev libc++-dev libc++abi-dev llvm)
 

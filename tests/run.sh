@@ -8,7 +8,7 @@ source "$root/cmake/setup.sh"
 install_packages "${packages_build[@]}" "${packages_tests[@]}" "${packages_studies[@]}" \
   "${packages_benchmarks[@]}"
 if [[ $preset == default ]]; then
-  install_packages "${packages_torch[@]}"
+  install_packages "${packages_torch[@]}" "${packages_mpi[@]}"
 else
   install_packages "${packages_clang[@]}"
 fi

@@ -6,6 +6,7 @@
 
 #include "../support/program.hpp"
 #include "../support/regime.hpp"
+#include "../support/stream_options.hpp"
 
 namespace {
 
@@ -42,27 +43,20 @@ void print_nis(const std::vector<OfStream>& streams) {
 
 int main(int argc, char** argv) {
   study::Synthetic synthetic;
-  std::string file, layer, output = "report";
-  std::vector<study::Index> heads;
-  study::Index max_tokens = 0;
+  inspect::StreamOptions recorded;
+  std::string output = "report";
   int repetitions = 8;
   CLI::App app(description);
   app.footer(example);
-  app.add_option("file", file, "The recorded stream")->required();
-  app.add_option("--layer,--prefix", layer,
-                 "Prefix of the tensors, if the file holds several layers: layer3");
+  inspect::add_options(app, recorded)->required();
   program::add_option(app, "--output", output, "Directory of the figures");
-  app.add_option("--heads", heads, "These heads only: 0,2")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  app.add_option("--max-tokens", max_tokens, "The first tokens only")->check(CLI::PositiveNumber);
   program::add_option(app, "--length", synthetic.length, "Tokens of the drawn streams",
                       CLI::Range(32, 1 << 20));
   program::add_option(app, "--repetitions", repetitions, "Drawn streams of each length",
                       CLI::Range(2, 100000));
   program::add_option(app, "--seed", synthetic.seed, "Of the random draws");
   return program::run(app, "calibration_study", argc, argv, [&] {
-    const inspect::Stream stream = inspect::read_stream(file, layer, heads, max_tokens);
+    const inspect::Stream stream = recorded.read();
     study::Figure calibration{"calibration", study::claim_styles(), {}};
     std::vector<OfStream> streams;
     const auto add = [&](const std::string& title, const study::Sequence<double>& x, bool drawn) {

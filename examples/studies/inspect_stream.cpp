@@ -15,15 +15,15 @@
 
 #include "../support/program.hpp"
 #include "../support/report.hpp"
+#include "../support/stream_options.hpp"
 
 namespace {
 
 using namespace inspect;
 
 struct Arguments {
-  std::string file, layer, output = "report";
-  std::vector<Index> heads;
-  Index max_tokens = 0;
+  StreamOptions stream;
+  std::string output = "report";
   double tolerance = 1e-4;
   bool no_plots = false;
 };
@@ -118,8 +118,7 @@ void run_heads(Results& results) {
 
 void inspect_stream(const Arguments& arguments) {
   Results results;
-  results.stream =
-      read_stream(arguments.file, arguments.layer, arguments.heads, arguments.max_tokens);
+  results.stream = arguments.stream.read();
   const Stream& stream = results.stream;
   results.check = check_own_layer(stream, arguments.tolerance);
   fmt::print("{}{}{}: {} tokens, {} heads, key width {}, value width {}\n{}\n", stream.file,
@@ -151,15 +150,8 @@ int main(int argc, char** argv) {
   Arguments arguments;
   CLI::App app(description);
   app.footer(example);
-  app.add_option("file", arguments.file, "The recorded stream")->required();
-  app.add_option("--layer,--prefix", arguments.layer,
-                 "Prefix of the tensors, if the file holds several layers: layer3");
+  add_options(app, arguments.stream)->required();
   program::add_option(app, "--output", arguments.output, "Directory of the report");
-  app.add_option("--heads", arguments.heads, "These heads only: 0,2")
-      ->delimiter(',')
-      ->allow_extra_args(false);
-  app.add_option("--max-tokens", arguments.max_tokens, "The first tokens only")
-      ->check(CLI::PositiveNumber);
   program::add_option(app, "--tolerance", arguments.tolerance,
                       "Allowed deviation from the stored output, relative to its\n"
                       "largest entry; about 1e-2 for a layer that ran in bfloat16");

@@ -41,7 +41,7 @@ struct Panel {
 struct Figure {
   std::string name;
   std::vector<Style> styles;
-  std::vector<Panel> panels;  ///< two in a row
+  std::vector<Panel> panels;  ///< two in a row; one alone is as wide
 };
 
 /// Mean and standard error of samples.
@@ -136,7 +136,8 @@ inline std::string script(const Figure& figure) {
   const auto ceil_div = [](std::size_t a, std::size_t b) {
     return static_cast<double>((a + b - 1) / b);
   };
-  const double rows = ceil_div(figure.panels.size(), 2);
+  const std::size_t columns = figure.panels.size() == 1 ? 1 : 2;
+  const double rows = ceil_div(figure.panels.size(), columns);
   const double height =
       18 + line_height * ceil_div(figure.styles.size(), legend_columns) + panel_height * rows;
   std::string text = fmt::format(
@@ -154,13 +155,14 @@ inline std::string script(const Figure& figure) {
       figure.name, width, height);
   for (std::size_t i = 0; i < figure.panels.size(); ++i) {
     const Panel& panel = figure.panels[i];
-    const double row = static_cast<double>(i / 2);
+    const double row = static_cast<double>(i / columns);
+    const double share = 1 / static_cast<double>(columns);
     text += fmt::format(
-        "\nset origin {},{:.4f}\nset size 0.5,{:.4f}\nunset logscale\nset autoscale\n"
+        "\nset origin {},{:.4f}\nset size {},{:.4f}\nunset logscale\nset autoscale\n"
         "set format y '%g'\nset ytics autofreq\n"
         "set title \"{}\"\nset xlabel \"{}\"\nset ylabel \"{}\"\n{}\n",
-        i % 2 == 0 ? 0.0 : 0.5, (rows - 1 - row) * panel_height / height, panel_height / height,
-        panel.title, panel.x_label, panel.y_label, panel.options);
+        share * static_cast<double>(i % columns), (rows - 1 - row) * panel_height / height, share,
+        panel_height / height, panel.title, panel.x_label, panel.y_label, panel.options);
     text += i == 0 ? legend(figure, height) : "unset arrow\nunset label\n";
     text += plot(figure, i);
   }

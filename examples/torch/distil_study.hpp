@@ -1,7 +1,6 @@
 /// What distil trains and evaluates, and how it reports that.
 #pragma once
 
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
 #include <array>
@@ -27,11 +26,12 @@ using namespace text_tasks;
 
 struct Settings {
   std::string checkpoint, text, valid, words, output = "report", device = "cpu";
-  int steps = 600, warm_up = 50, length = 2048, texts = 8, seeds = 1, test_texts = 64;
-  int threads = at::get_num_threads();
+  int steps = 600, warm_up = 50, length = 2048, texts = 8, test_texts = 64;
+  int seeds = 1, first_seed = 1;
+  int threads = 0;  // 0: all, or one of several ranks
   double rate = 1e-3, answer_weight = 6;
   std::vector<int> contexts = {1024, 2048, 4096};
-  std::vector<std::string> students = {"control", "control-time", "dial", "tied"};
+  std::vector<std::string> students = {"pretrained", "control", "control-time", "dial", "tied"};
 };
 
 /// What becomes of the pretrained layers.
@@ -40,16 +40,21 @@ struct Student {
   st::Rule rule;
   st::Forgetting forgetting = st::Forgetting::dial;
   double start = st::MixerOptions::reset;
-  bool equal_time = false;
+  enum { never, steps, time } trained = steps;  // as many steps as asked for, or as much time
 };
 
 inline const std::vector<Student> students = {
+    {{"pretrained", "#000000", "2", 4},
+     st::Rule::gated_delta_net,
+     st::Forgetting::dial,
+     st::MixerOptions::reset,
+     Student::never},
     {{"control", "#999999", "solid", 5}, st::Rule::gated_delta_net},
     {{"control-time", "#e69f00", "solid", 9},
      st::Rule::gated_delta_net,
      st::Forgetting::dial,
      st::MixerOptions::reset,
-     true},
+     Student::time},
     {{"dial", "#d55e00", "solid", 7}, st::Rule::bayesian, st::Forgetting::dial, -4},
     {{"tied", "#56b4e9", "solid", 11}, st::Rule::bayesian, st::Forgetting::tied, -7}};
 
@@ -96,10 +101,10 @@ class Report {
     fmt::print("{:<18}{:>7}{:>11}", "", "steps", "bits/byte");
     for (const int context : settings.contexts) fmt::print("{:>7}{:>8}", context, "table");
     fmt::print("\n");
-    means_.resize(students.size() + 1, std::vector<Pair>(settings.contexts.size()));
+    means_.resize(students.size(), std::vector<Pair>(settings.contexts.size()));
   }
 
-  /// @param student its number + 1, or 0: as pretrained.
+  /// @param student its place in `students`.
   void add(std::size_t student, const std::string& name, unsigned seed, std::int64_t steps,
            const Shares& shares, double bits) {
     fmt::print("{:<18}{:>7}{:>11.3f}", name, steps, bits);
@@ -119,7 +124,7 @@ class Report {
   }
 
   void draw() const {
-    study::Figure figure{"distil", {{"as pretrained", "#000000", "dashed", 4}}, {}};
+    study::Figure figure{"distil", {}, {}};
     for (const Student& student : students) figure.styles.push_back(student.style);
     for (const int panel : {0, 1}) {
       auto& curves =

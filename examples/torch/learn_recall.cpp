@@ -1,15 +1,13 @@
 // Trains a small model with each of four memories on associative recall, and asks it for more than
-// it was trained for: more pairs, longer gaps, noisier values.
-#include <ATen/Parallel.h>
+// it was trained for: more pairs, longer gaps, noisier values; with outliers also with a fifth
+// memory that bears them.
 #include <fmt/format.h>
 #include <torch/nn/modules/embedding.h>
 #include <torch/nn/utils/clip_grad.h>
 #include <torch/optim/adam.h>
 
-#include <atomic>
 #include <chrono>
 #include <cmath>
-#include <exception>
 #include <mutex>
 #include <numbers>
 #include <string>
@@ -20,6 +18,7 @@
 
 #include "../support/program.hpp"
 #include "../support/study.hpp"
+#include "jobs.hpp"
 #include "recall_task.hpp"
 
 namespace {
@@ -27,8 +26,9 @@ namespace {
 constexpr const char* description =
     "Trains DeltaNet, Gated DeltaNet, a diagonal Kalman delta net and the Bayesian Layer on\n"
     "associative recall of noisy values, each with every rate and seed; takes the best rate of\n"
-    "each seed and evaluates inside and beyond the training regime. Writes learn_recall.svg,\n"
-    "learn_recall.csv and learn_recall.gp (the gnuplot script).";
+    "each seed and evaluates inside and beyond the training regime. Where some of the values are\n"
+    "outliers (--outliers), a Bayesian Layer with Student-t noise takes part. Writes\n"
+    "learn_recall.svg, learn_recall.csv and learn_recall.gp (the gnuplot script).";
 
 namespace st = seqbayes::libtorch;
 using recall::Batch, recall::Regime, torch::Tensor;
@@ -36,6 +36,7 @@ using recall::Batch, recall::Regime, torch::Tensor;
 struct Settings {
   int steps = 800, texts = 32, test_texts = 128, seeds = 3;
   std::vector<double> rates = {5e-3, 1e-2, 2e-2};
+  double outliers = 0;
   unsigned threads = std::max(1U, std::thread::hardware_concurrency());
   std::string output = "report";
 };
@@ -45,11 +46,17 @@ struct Memory {
   study::Style style;
 };
 
+/// The last takes part where there are outliers.
 const std::vector<Memory> memories = {
     {st::Rule::delta_net, {"DeltaNet", "#999999", "solid", 5}},
     {st::Rule::gated_delta_net, {"Gated DeltaNet", "#e69f00", "solid", 9}},
     {st::Rule::diagonal_kalman, {"diagonal Kalman", "#56b4e9", "solid", 11}},
-    {st::Rule::bayesian, {"Bayesian Layer", "#d55e00", "solid", 7}}};
+    {st::Rule::bayesian, {"Bayesian Layer", "#d55e00", "solid", 7}},
+    {st::Rule::student_t, {"Student-t noise", "#0072b2", "solid", 13}}};
+
+std::size_t taking_part(const Settings& settings) {
+  return memories.size() - (settings.outliers > 0 ? 0 : 1);
+}
 
 /// A token is the embedding of its id and of whether it asks, beside its value; then one mixer of
 /// one head of 16 x 16, and a linear map to classes.
@@ -133,7 +140,8 @@ struct Run {
     for (int step = 1; step <= settings.steps; ++step) {
       options.lr(rate / 2 * (1 + std::cos(std::numbers::pi * (step - 1) / settings.steps)));
       adam.zero_grad();
-      const Tensor loss = loss_of(model, task.draw({}, settings.texts, random));
+      const Tensor loss =
+          loss_of(model, task.draw({.outliers = settings.outliers}, settings.texts, random));
       loss.backward();
       torch::nn::utils::clip_grad_norm_(model->parameters(), 1);
       adam.step();
@@ -141,13 +149,14 @@ struct Run {
       if (step % 25 == 0) curve.push_back({double(step), std::exchange(mean, {}).at(0).y, 0});
     }
     const torch::NoGradGuard no_grad;
-    validation = loss_of(model, task.draw({}, settings.test_texts, held_out)).item<double>();
+    const Regime regime{.outliers = settings.outliers};
+    validation = loss_of(model, task.draw(regime, settings.test_texts, held_out)).item<double>();
   }
 };
 
 std::vector<Run> all_runs(const Settings& settings) {
   std::vector<Run> runs;
-  for (std::size_t memory = 0; memory < memories.size(); ++memory) {
+  for (std::size_t memory = 0; memory < taking_part(settings); ++memory) {
     for (int seed = 1; seed <= settings.seeds; ++seed) {
       for (const double rate : settings.rates) {
         runs.push_back({.memory = memory, .seed = unsigned(seed), .rate = rate});
@@ -159,30 +168,15 @@ std::vector<Run> all_runs(const Settings& settings) {
 
 /// Trains them all, a thread each, `settings.threads` at a time.
 void train(std::vector<Run>& runs, const Settings& settings) {
-  std::atomic<std::size_t> next = 0, done = 0;
+  std::size_t done = 0;
   std::mutex output;
-  std::exception_ptr failure;
-  const auto work = [&] {
-    at::set_num_threads(1);
-    for (std::size_t i; (i = next++) < runs.size();) {
-      try {
-        runs[i].train(settings);
-      } catch (...) {
-        const std::lock_guard lock(output);
-        failure = std::current_exception();
-        return;
-      }
-      const std::lock_guard lock(output);
-      fmt::print(stderr, "{:>3}/{} {:<16} seed {} rate {:<6g} loss {:.3f}\n", ++done, runs.size(),
-                 memories[runs[i].memory].style.name, runs[i].seed, runs[i].rate,
-                 runs[i].validation);
-    }
-  };
-  {
-    std::vector<std::jthread> threads;
-    for (unsigned i = 0; i < settings.threads; ++i) threads.emplace_back(work);
-  }
-  if (failure) std::rethrow_exception(failure);
+  training::run_jobs(runs.size(), settings.threads, 1, [&](std::size_t i) {
+    const Run& run = runs[i];
+    runs[i].train(settings);
+    const std::lock_guard lock(output);
+    fmt::print(stderr, "{:>3}/{} {:<16} seed {} rate {:<6g} loss {:.3f}\n", ++done, runs.size(),
+               memories[run.memory].style.name, run.seed, run.rate, run.validation);
+  });
 }
 
 /// Of each seed the run whose rate did best on held-out texts.
@@ -223,7 +217,9 @@ study::Points evaluate(std::vector<Run>& runs, const Sweep& sweep, const Setting
     study::Mean mean;
     for (Run& run : runs) {
       std::mt19937 random(run.seed + 3000);
-      const Batch batch = recall::Task(run.seed).draw(sweep.at(x), settings.test_texts, random);
+      Regime regime = sweep.at(x);
+      regime.outliers = settings.outliers;
+      const Batch batch = recall::Task(run.seed).draw(regime, settings.test_texts, random);
       mean.add(share_recalled(run.model, batch));
     }
     points.push_back(mean.at(x));
@@ -250,7 +246,7 @@ void report(const std::vector<Run>& runs, const Settings& settings) {
   fmt::print(
       "share recalled, mean of {} seeds (standard error)\n{:<16}{:>11}{:>14}{:>14}{:>14}{:>14}\n",
       settings.seeds, "", "parameters", "as trained", "32 pairs", "gap 128", "noise 2");
-  for (std::size_t i = 0; i < memories.size(); ++i) {
+  for (std::size_t i = 0; i < taking_part(settings); ++i) {
     figure.styles.push_back(memories[i].style);
     std::vector<Run> best = best_of_rates(runs, i);
     figure.panels[0].curves.push_back({i, mean_curve(best), {}});
@@ -280,6 +276,8 @@ int main(int argc, char** argv) {
   program::add_option(app, "--test-texts", settings.test_texts, "A point", CLI::PositiveNumber);
   program::add_option(app, "--rates", settings.rates, "Learning rates", CLI::PositiveNumber);
   program::add_option(app, "--seeds", settings.seeds, "How many", CLI::Range(2, 1000));
+  program::add_option(app, "--outliers", settings.outliers,
+                      "Share of the written values with 5 times the noise", CLI::Range(0.0, 1.0));
   program::add_option(app, "--threads", settings.threads, "Trainings at a time",
                       CLI::PositiveNumber);
   return program::run(app, "learn_recall", argc, argv, [&] {

@@ -1,11 +1,8 @@
 // Multi-query associative recall as Zoology defines it: trains a small model with each layer and
 // asks it for as many pairs as it was trained for, and more.
-#include <ATen/Parallel.h>
 #include <fmt/format.h>
 
-#include <atomic>
 #include <chrono>
-#include <exception>
 #include <filesystem>
 #include <mutex>
 #include <string>
@@ -13,6 +10,7 @@
 #include <vector>
 
 #include "../support/program.hpp"
+#include "jobs.hpp"
 #include "mqar_model.hpp"
 #include "mqar_study.hpp"
 #include "training.hpp"
@@ -47,9 +45,9 @@ enum Stream : unsigned { data, order, dropout, held_out, test };
 /// Which batches an epoch goes through; batch i has the same texts in all epochs.
 std::vector<std::int64_t> order_of(std::int64_t batches, unsigned seed, std::int64_t epoch) {
   std::vector<std::int64_t> batch;
-  auto random = training::generator(seed, epoch, order);
+  mqar::Random random(training::generator(seed, epoch, order));
   for (std::int64_t i = 0; i < batches; ++i) {  // inside out, Fisher and Yates
-    const auto at = std::size_t(random() % std::uint64_t(i + 1));
+    const std::size_t at = random.below(std::size_t(i + 1));
     batch.push_back(i);
     std::swap(batch[at], batch.back());
   }
@@ -68,7 +66,7 @@ std::vector<mqar::Kind> batches_of(const Settings& settings) {
 /// Sums `f(batch)` over texts, as many at a time as ask 2048 times.
 template <class F>
 double sum_over(const Settings& settings, const Texts& texts, torch::Device device,
-                std::mt19937_64 random, const F& f) {
+                mqar::Random random, const F& f) {
   const torch::NoGradGuard no_grad;
   const mqar::Task task(settings.vocabulary, settings.forgetting);
   const std::int64_t most = std::max<std::int64_t>(1, 2048 / texts.kind.pairs);
@@ -83,19 +81,19 @@ void evaluate(mqar::Model& model, const Settings& settings, torch::Device device
               Training& result) {
   for (std::size_t i = 0; i < settings.training.size(); ++i) {
     const Texts texts{settings.training[i].kind, settings.batch};
-    const double sum =
-        sum_over(settings, texts, device, training::generator(0, std::int64_t(i), held_out),
-                 [&](const mqar::Batch& batch) {
-                   return model->loss(batch).item<double>() * double(batch.answers.numel());
-                 });
+    const double sum = sum_over(
+        settings, texts, device, mqar::Random(training::generator(0, std::int64_t(i), held_out)),
+        [&](const mqar::Batch& batch) {
+          return model->loss(batch).item<double>() * double(batch.answers.numel());
+        });
     result.loss +=
         sum / double(texts.count * texts.kind.pairs * std::int64_t(settings.training.size()));
   }
   for (std::size_t i = 0; i < settings.tests.size(); ++i) {
     const Texts& texts = settings.tests[i];
-    const double sum =
-        sum_over(settings, texts, device, training::generator(0, std::int64_t(i), test),
-                 [&](const mqar::Batch& batch) { return double(model->recalled(batch)); });
+    const double sum = sum_over(
+        settings, texts, device, mqar::Random(training::generator(0, std::int64_t(i), test)),
+        [&](const mqar::Batch& batch) { return double(model->recalled(batch)); });
     result.recall.push_back(sum / double(texts.count * texts.kind.pairs));
   }
 }
@@ -128,7 +126,7 @@ void train(const Settings& settings, const Options& options, const Entrant& entr
     const std::int64_t step = trainer.steps(), within = step % batches;
     if (batch.empty() || within == 0) batch = order_of(batches, result.seed, step / batches);
     const std::int64_t i = batch[std::size_t(within)];
-    auto texts = training::generator(result.seed, i, data);
+    mqar::Random texts(training::generator(result.seed, i, data));
     auto drops = training::generator(result.seed, step, dropout);
     const torch::Tensor loss =
         model->loss(task.draw(kinds[std::size_t(i)], settings.batch, texts).to(device), &drops);
@@ -165,35 +163,20 @@ std::vector<Job> jobs_of(const Options& options, const mqar::Record& record) {
 /// Trains them all, a thread each, `options.threads` at a time.
 void train_all(const Settings& settings, const Options& options, mqar::Record& record) {
   std::vector<Job> jobs = jobs_of(options, record);
-  std::atomic<std::size_t> next = 0, done = 0;
+  std::size_t done = 0;
   std::mutex output;
-  std::exception_ptr failure;
-  const auto work = [&] {
-    at::set_num_threads(options.threads_each);
-    for (std::size_t i; (i = next++) < jobs.size();) {
-      auto& [entrant, result] = jobs[i];
-      const fs::path saved = options.output / "running" /
-                             fmt::format("{}_{}_{}.pt", entrant->id, result.seed, result.rate);
-      try {
-        train(settings, options, *entrant, saved, result);
-        const std::lock_guard lock(output);
-        record.add(result);
-        fs::remove(saved);
-        fmt::print(stderr, "{:>3}/{} {:<16} seed {} rate {:<6g} loss {:.3f}, {}\n", ++done,
-                   jobs.size(), entrant->id, result.seed, result.rate, result.loss,
-                   training::Progress::duration(result.seconds));
-      } catch (...) {
-        const std::lock_guard lock(output);
-        failure = std::current_exception();
-        next = jobs.size();
-      }
-    }
-  };
-  {
-    std::vector<std::jthread> threads;
-    for (unsigned i = 0; i < options.threads; ++i) threads.emplace_back(work);
-  }
-  if (failure) std::rethrow_exception(failure);
+  training::run_jobs(jobs.size(), options.threads, options.threads_each, [&](std::size_t i) {
+    auto& [entrant, result] = jobs[i];
+    const fs::path saved = options.output / "running" /
+                           fmt::format("{}_{}_{}.pt", entrant->id, result.seed, result.rate);
+    train(settings, options, *entrant, saved, result);
+    const std::lock_guard lock(output);
+    record.add(result);
+    fs::remove(saved);
+    fmt::print(stderr, "{:>3}/{} {:<16} seed {} rate {:<6g} loss {:.3f}, {}\n", ++done, jobs.size(),
+               entrant->id, result.seed, result.rate, result.loss,
+               training::Progress::duration(result.seconds));
+  });
 }
 
 }  // namespace
@@ -224,7 +207,7 @@ int main(int argc, char** argv) {
   const auto size = [&](const char* name, std::int64_t& value, const char* what) {
     app.add_option(name, value, what)->check(CLI::PositiveNumber)->group("Sizes");
   };
-  size("--vocabulary", given.vocabulary, "Tokens [64, full 8192]");
+  size("--vocabulary", given.vocabulary, "Tokens [128, full 8192]");
   size("--width", given.width, "Of the model, even [32, full 64]");
   size("--epochs", given.epochs, "How often texts are seen [6, full 8]");
   size("--batch", given.batch, "Texts a step [32, full 256]");

@@ -27,6 +27,7 @@ struct Entrant {
   st::Rule rule;
   bool memory_decay = true;  // of filters
   st::Forgetting forgetting = st::Forgetting::dial;
+  double forgetting_start = -5;
 };
 
 inline const std::vector<Entrant>& entrants() {
@@ -45,6 +46,12 @@ inline const std::vector<Entrant>& entrants() {
        Rule::bayesian,
        true,
        Forgetting::tied},
+      {"bayesian_static",
+       {"Bayesian, never forgets", "#0072b2", "solid", 3},
+       Rule::bayesian,
+       false,
+       Forgetting::dial,
+       -1000},  // rho is 0 and stays it: recursive least squares
       {"bayesian_dial", {"Bayesian, dial", "#d55e00", "solid", 7}, Rule::bayesian, false}};
   return all;
 }
@@ -113,7 +120,7 @@ class ModelImpl : public torch::nn::Module {
                                .use_gate = false,
                                .memory_decay = entrant.memory_decay,
                                .forgetting = entrant.forgetting,
-                               .forgetting_start = -5}) {
+                               .forgetting_start = entrant.forgetting_start}) {
     register_module("embedding", embedding);
     register_module("convolution", convolution);
     register_module("mixer", mixer);

@@ -9,11 +9,12 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
-#include <mutex>
 #include <sstream>
 #include <stdexcept>
 #include <string>
 #include <vector>
+
+#include <seqbayes/adapters/detail/replace.hpp>
 
 #include "../support/study.hpp"
 #include "mqar_model.hpp"
@@ -65,13 +66,14 @@ inline Settings full_size() {
                     {{1024, 256}, 1000}}};
 }
 
+/// Two memories of 16 x 16, and up to 32 pairs: fewer need no covariance.
 inline Settings small_size() {
-  return {.vocabulary = 64,
+  return {.vocabulary = 128,
           .width = 32,
           .epochs = 6,
           .batch = 32,
-          .training = {{{32, 4}, 3200}, {{64, 8}, 1600}, {{64, 16}, 3200}},
-          .tests = {{{32, 4}, 500}, {{64, 8}, 500}, {{64, 16}, 500}, {{96, 24}, 250}}};
+          .training = {{{64, 4}, 3200}, {{64, 8}, 3200}, {{64, 16}, 3200}, {{128, 32}, 1600}},
+          .tests = {{{64, 8}, 500}, {{64, 16}, 500}, {{128, 32}, 250}, {{192, 48}, 250}}};
 }
 
 /// "64/4x1000": a thousand texts of 64 tokens and 4 pairs.
@@ -173,9 +175,12 @@ class Record {
     }
   }
 
-  /// At once: an interruption leaves the old file or the new one.
+  // An interruption leaves the old file or the new one.
   void write() const {
-    const std::string part = path_.string() + ".part";
+    seqbayes::detail::replace(path_, [this](const auto& part) { write(part); });
+  }
+
+  void write(const std::filesystem::path& part) const {
     std::ofstream out(part);
     out << head_;
     for (const Training& t : trainings_) {
@@ -188,7 +193,6 @@ class Record {
     }
     out.close();
     if (!out) throw std::runtime_error(path_.string() + ": the file cannot be written");
-    std::filesystem::rename(part, path_);
   }
 
   std::filesystem::path path_;

@@ -9,14 +9,16 @@
 #include <cmath>
 #include <cstdint>
 #include <numeric>
-#include <random>
 #include <stdexcept>
 #include <utility>
 #include <vector>
 
+#include "random.hpp"
+
 namespace mqar {
 
 using torch::Tensor;
+using training::Random;
 
 /// How long texts are, and how many keys each asks for.
 struct Kind {
@@ -45,7 +47,7 @@ class Task {
   explicit Task(std::int64_t vocabulary, bool forgetting = false)
       : vocabulary_(vocabulary), writes_(forgetting ? 2 : 1) {}
 
-  [[nodiscard]] Batch draw(const Kind& kind, std::int64_t texts, std::mt19937_64& random) const {
+  [[nodiscard]] Batch draw(const Kind& kind, std::int64_t texts, Random& random) const {
     check(kind);
     Batch batch{torch::empty({texts, kind.length}, at::kLong),
                 torch::empty({texts, kind.pairs}, at::kLong),
@@ -70,12 +72,14 @@ class Task {
     }
   }
 
-  void write(const Kind& kind, std::mt19937_64& random, std::int64_t* tokens,
-             std::int64_t* positions, std::int64_t* answers) const {
+  void write(const Kind& kind, Random& random, std::int64_t* tokens, std::int64_t* positions,
+             std::int64_t* answers) const {
     const std::int64_t half = vocabulary_ / 2, all = writes_ * kind.pairs;
     const Numbers keys = distinct(1, half - 1, kind.pairs, random);
     const Numbers values = distinct(half, vocabulary_ - half, all, random);
-    for (std::int64_t i = 0; i < kind.length; ++i) tokens[i] = below(vocabulary_, random);
+    for (std::int64_t i = 0; i < kind.length; ++i) {
+      tokens[i] = std::int64_t(random.below(std::size_t(vocabulary_)));
+    }
     Numbers order(std::size_t(all), 0);  // write w is of key w mod pairs
     std::iota(order.begin(), order.end(), 0);
     if (writes_ > 1) order = distinct(0, all, all, random);
@@ -93,11 +97,11 @@ class Task {
 
   /// All slots, as they come when drawn by weight without replacement: the order of independent
   /// exponential times whose rates are the weights.
-  static Numbers draw_slots(std::int64_t count, std::mt19937_64& random) {
+  static Numbers draw_slots(std::int64_t count, Random& random) {
     constexpr double a = 0.01;
     std::vector<std::pair<double, std::int64_t>> times;
     for (std::int64_t slot = 0; slot < count; ++slot) {
-      times.emplace_back(-std::log(unit(random)) / std::pow(double(slot + 1), a - 1), slot);
+      times.emplace_back(-std::log(random.unit()) / std::pow(double(slot + 1), a - 1), slot);
     }
     std::ranges::sort(times);
     Numbers slots;
@@ -106,23 +110,13 @@ class Task {
   }
 
   /// `count` different numbers of first .. first + of - 1, in random order.
-  static Numbers distinct(std::int64_t first, std::int64_t of, std::int64_t count,
-                          std::mt19937_64& random) {
-    Numbers numbers(std::size_t(of), 0);
-    std::iota(numbers.begin(), numbers.end(), first);
-    for (std::int64_t i = 0; i < count; ++i) {
-      std::swap(numbers[std::size_t(i)], numbers[std::size_t(i + below(of - i, random))]);
+  static Numbers distinct(std::int64_t first, std::int64_t of, std::int64_t count, Random& random) {
+    Numbers numbers;
+    for (const std::size_t i : random.choose(std::size_t(count), std::size_t(of))) {
+      numbers.push_back(first + std::int64_t(i));
     }
-    numbers.resize(std::size_t(count));
     return numbers;
   }
-
-  // Standard libraries differ in their distributions, not in their generators.
-  static std::int64_t below(std::int64_t n, std::mt19937_64& random) {
-    return std::int64_t(random() % std::uint64_t(n));
-  }
-  /// In (0, 1).
-  static double unit(std::mt19937_64& random) { return (double(random() >> 12) + 0.5) * 0x1p-52; }
 
   std::int64_t vocabulary_, writes_;
 };

@@ -14,12 +14,14 @@ namespace recall {
 using torch::Tensor;
 
 constexpr std::int64_t key_ids = 64, filler_ids = 32, classes = 16, channels = 16;
+constexpr double outlier_size = 5;
 
 /// How hard a text is. These are the values of training.
 struct Regime {
   int pairs = 12;    ///< Associations, each written once to three times, twice on average.
   int gap = 8;       ///< Unrelated tokens between the writes and the questions.
   double noise = 1;  ///< Standard deviation, a channel, of a written value about its class's code.
+  double outliers = 0;  ///< Share of written values with `outlier_size` times that.
 };
 
 /// Texts of T = 2 pairs + gap + pairs tokens: writes, fillers, and one question for each key.
@@ -60,12 +62,15 @@ class Task {
     std::iota(keys.begin(), keys.end(), 0);
     std::shuffle(keys.begin(), keys.end(), random);
     for (int i = 0; i < regime.pairs; ++i) answer[i] = below(classes, random);
+    std::uniform_real_distribution<double> uniform;
     for (const int pair : order(regime.pairs, random)) {
+      const bool is_outlier = regime.outliers > 0 && uniform(random) < regime.outliers;
+      const double noise = regime.noise * (is_outlier ? outlier_size : 1);
       *id++ = keys[std::size_t(pair)];
       ++question;
       for (std::int64_t c = 0; c < channels; ++c) {
         *value++ = codes_[std::size_t(answer[pair] * channels + c)] +
-                   static_cast<float>(regime.noise) * normal(random);
+                   static_cast<float>(noise) * normal(random);
       }
     }
     for (int i = 0; i < regime.gap; ++i) {

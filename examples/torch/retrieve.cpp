@@ -1,12 +1,9 @@
 // Evaluates a checkpoint on prompts that ask for what they contain: greedy decoding, scored as
 // RULER does.
-#include <ATen/Parallel.h>
 #include <c10/core/InferenceMode.h>
 #include <fmt/format.h>
 
-#include <atomic>
 #include <chrono>
-#include <exception>
 #include <filesystem>
 #include <mutex>
 #include <string>
@@ -17,6 +14,7 @@
 
 #include "../support/program.hpp"
 #include "../support/study.hpp"
+#include "jobs.hpp"
 #include "retrieval.hpp"
 
 namespace {
@@ -60,36 +58,20 @@ Tokens generate(st::LanguageModel& model, const Prompt& prompt, std::int64_t sto
 std::vector<double> evaluate(st::LanguageModel& model, const std::vector<Prompt>& prompts,
                              const Settings& settings) {
   std::vector<double> scores(prompts.size());
-  std::atomic<std::size_t> next = 0;
   std::size_t done = 0;
   std::mutex output;
-  std::exception_ptr failure;
   const auto start = std::chrono::steady_clock::now();
-  const auto work = [&] {
-    at::set_num_threads(1);
+  training::run_jobs(prompts.size(), settings.threads, 1, [&](std::size_t i) {
     const c10::InferenceMode no_grad;
-    for (std::size_t i; (i = next++) < prompts.size();) {
-      try {
-        const Tokens generated = generate(model, prompts[i], settings.stop);
-        scores[i] = retrieval::score(generated, prompts[i].references, settings.bytes);
-      } catch (...) {
-        const std::lock_guard lock(output);
-        failure = std::current_exception();
-        return;
-      }
-      const std::lock_guard lock(output);
-      const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
-      ++done;
-      fmt::print(stderr, "\r{}/{} prompts, {:.0f} s left ", done, prompts.size(),
-                 taken.count() / double(done) * double(prompts.size() - done));
-    }
-  };
-  {
-    std::vector<std::jthread> threads;
-    for (unsigned i = 0; i < settings.threads; ++i) threads.emplace_back(work);
-  }
+    const Tokens generated = generate(model, prompts[i], settings.stop);
+    scores[i] = retrieval::score(generated, prompts[i].references, settings.bytes);
+    const std::lock_guard lock(output);
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - start;
+    ++done;
+    fmt::print(stderr, "\r{}/{} prompts, {:.0f} s left ", done, prompts.size(),
+               taken.count() / double(done) * double(prompts.size() - done));
+  });
   fmt::print(stderr, "\n");
-  if (failure) std::rethrow_exception(failure);
   return scores;
 }
 

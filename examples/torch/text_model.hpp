@@ -5,12 +5,14 @@
 
 #include <cmath>
 #include <cstdint>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include <seqbayes/adapters/torch/language_model.hpp>
 
+#include "ranks.hpp"
 #include "text_tasks.hpp"
 
 namespace text_tasks {
@@ -79,17 +81,21 @@ inline Share answered(st::LanguageModel& model, const std::vector<Text>& texts,
   return share;
 }
 
-/// Over pieces of `length` bytes, side by side from the start of a text, `most` of them or fewer.
+/// Over pieces of `length` bytes, side by side from the start of a text, `most` of them or fewer,
+/// shared among the ranks.
 inline double bits_per_byte(st::LanguageModel& model, std::string_view text, std::size_t length,
-                            std::size_t most, torch::Device device = at::kCPU) {
+                            std::size_t most, const training::Ranks& ranks,
+                            torch::Device device = at::kCPU) {
   const torch::NoGradGuard no_grad;
   const std::size_t pieces = std::min(most, text.size() / length);
   if (pieces == 0) throw std::invalid_argument("the text is shorter than a piece of it");
   double sum = 0;
   for (std::size_t i = 0; i < pieces; ++i) {
+    if (!ranks.has(std::int64_t(i))) continue;
     const Text piece{std::string(text.substr(i * length, length)), {}};
     sum += nats(model, as_tokens({piece}).to(device)).mean().item<double>();
   }
+  ranks.sum(std::span(&sum, 1));
   return sum / double(pieces) / std::log(2.0);
 }
 

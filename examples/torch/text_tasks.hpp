@@ -5,7 +5,6 @@
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <random>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -13,36 +12,11 @@
 #include <utility>
 #include <vector>
 
+#include "random.hpp"
+
 namespace text_tasks {
 
-/// Draws that are the same with every standard library.
-class Random {
- public:
-  explicit Random(std::mt19937_64 engine) : engine_(engine) {}
-  /// Of 0 .. n - 1; n is far below 2^64, so none of them is favoured.
-  std::size_t below(std::size_t n) { return engine_() % n; }
-  std::size_t between(std::size_t first, std::size_t last) {
-    return first + below(last - first + 1);
-  }
-  /// A decimal number of that many digits, the first of them not 0.
-  std::string number(int digits) {
-    std::string text(1, char('1' + below(9)));
-    while (int(text.size()) < digits) text += char('0' + below(10));
-    return text;
-  }
-  /// Different numbers of 0 .. n - 1, in random order.
-  std::vector<std::size_t> choose(std::size_t count, std::size_t n) {
-    if (count > n) throw std::invalid_argument("there are too few words to choose from");
-    std::vector<std::size_t> all(n);
-    for (std::size_t i = 0; i < n; ++i) all[i] = i;
-    for (std::size_t i = 0; i < count; ++i) std::swap(all[i], all[i + below(n - i)]);
-    all.resize(count);
-    return all;
-  }
-
- private:
-  std::mt19937_64 engine_;
-};
+using training::Random;
 
 /// Bytes first .. last - 1 of a text.
 struct Span {
@@ -68,6 +42,13 @@ struct Source {
 };
 
 namespace detail {
+
+/// A decimal number of that many digits, the first of them not 0.
+inline std::string number(int digits, Random& random) {
+  std::string text(1, char('1' + random.below(9)));
+  while (int(text.size()) < digits) text += char('0' + random.below(10));
+  return text;
+}
 
 /// A question's words, its answer and a full stop, at the end of `tail`.
 inline void ask(Text& tail, const std::string& question, const std::string& answer) {
@@ -122,7 +103,7 @@ inline std::optional<Text> needles(std::size_t length, std::size_t keys, std::si
   std::vector<std::string> words, numbers, needles;
   for (const std::size_t word : random.choose(keys, source.words.size())) {
     words.push_back(source.words[word]);
-    numbers.push_back(random.number(5));
+    numbers.push_back(number(5, random));
     needles.push_back(" One of the special magic numbers for " + words.back() +
                       " is: " + numbers.back() + ".");
   }
@@ -144,13 +125,13 @@ inline std::optional<Text> variables(std::size_t length, std::size_t hops, const
   for (const std::size_t i : random.choose(hops + 1, letters.size() * letters.size())) {
     names.push_back({letters[i / letters.size()], letters[i % letters.size()]});
   }
-  const std::string number = random.number(5);
-  needles.push_back(" VAR " + names[0] + " = " + number + ";");
+  const std::string value = number(5, random);
+  needles.push_back(" VAR " + names[0] + " = " + value + ";");
   for (std::size_t i = 0; i < hops; ++i) {
     needles.push_back(" VAR " + names[i + 1] + " = VAR " + names[i] + ";");
   }
   Text tail;
-  ask(tail, "\nThe value of VAR " + names.back() + " is: ", number);
+  ask(tail, "\nThe value of VAR " + names.back() + " is: ", value);
   const auto rest = room(length, needles, tail);
   if (!rest) return {};
   return hide(needles, source.piece(*rest, random), tail, random);
@@ -163,7 +144,7 @@ inline std::optional<Text> table(std::size_t length, const Source& source, Rando
   std::string table = "Table: ";
   for (const std::size_t word : random.choose(rows, source.words.size())) {
     words.push_back(source.words[word]);
-    numbers.push_back(random.number(4));
+    numbers.push_back(number(4, random));
     table += (words.size() > 1 ? ", " : "") + words.back() + "=" + numbers.back();
   }
   table += ". ";

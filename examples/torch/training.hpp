@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -21,6 +22,8 @@
 #include <tuple>
 #include <utility>
 #include <vector>
+
+#include <seqbayes/adapters/detail/replace.hpp>
 
 namespace training {
 
@@ -79,8 +82,13 @@ class Trainer {
   }
 
   void step(const Tensor& loss) {
+    step([&loss] { loss.backward(); });
+  }
+  /// With the gradient that `add()` adds to the parameters' zeros.
+  template <std::invocable Add>
+  void step(const Add& add) {
     optimizer_.zero_grad();
-    loss.backward();
+    add();
     if (options_.clip > 0) {
       torch::nn::utils::clip_grad_norm_(model_->parameters(), options_.clip);
     }
@@ -94,7 +102,6 @@ class Trainer {
   /// Writes model, optimizer, schedule, step number and time; whenever this is interrupted, `path`
   /// is a whole file.
   void save(const std::filesystem::path& path) const {
-    const std::string part = path.string() + ".part";
     try {
       torch::serialize::OutputArchive all, model, optimizer;
       model_->save(model);
@@ -104,8 +111,7 @@ class Trainer {
       all.write("schedule", schedule());
       all.write("steps", torch::tensor(steps_));
       all.write("seconds", torch::tensor(seconds(), at::kDouble));
-      all.save_to(part);
-      std::filesystem::rename(part, path);
+      seqbayes::detail::replace(path, [&](const auto& part) { all.save_to(part.string()); });
     } catch (const std::exception&) {
       throw std::runtime_error(path.string() + ": the training cannot be saved there");
     }

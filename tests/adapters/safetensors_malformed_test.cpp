@@ -1,6 +1,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <fstream>
 #include <random>
 #include <string>
 #include <string_view>
@@ -135,6 +136,18 @@ TEST_CASE("safetensors: a malformed file is an error that says why", "[safetenso
     CAPTURE(i, message, cases[i].words);
     CHECK(message.starts_with("weights.safetensors: "));
     CHECK(message.find(cases[i].words) != message.npos);
+
+    // The same of a file that is read tensor by tensor.
+    const TemporaryFile file;
+    std::ofstream(file.path, std::ios::binary)
+        .write(reinterpret_cast<const char*>(cases[i].bytes.data()),
+               static_cast<std::streamsize>(cases[i].bytes.size()));
+    const std::string by_tensor = error_of([&] {
+      seqbayes::safetensors::Reader reader(file.path);
+      for (const std::string& name : reader.names()) reader.read(name);
+    });
+    CHECK(by_tensor ==
+          file.path.string() + message.substr(std::string("weights.safetensors").size()));
   }
 }
 

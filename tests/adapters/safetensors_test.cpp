@@ -182,6 +182,17 @@ TEST_CASE("safetensors: write and read back", "[safetensors]") {
   CHECK(values<double>(file.at("state \"\u00e9\"")) == state);  // bit for bit: no conversion
   CHECK(file.at("none").shape == std::vector<std::int64_t>{0, 5});
 
+  // Tensor by tensor: the same, in any order.
+  seqbayes::safetensors::Reader reader(temporary.path);
+  CHECK(reader.names() == file.names());
+  for (const char* name : {"state \"\u00e9\"", "none", "odd", "none", "state \"\u00e9\""}) {
+    const Tensor tensor = reader.read(name);
+    CHECK(tensor.name == name);
+    CHECK(tensor.dtype == file.at(name).dtype);
+    CHECK(tensor.shape == file.at(name).shape);
+    CHECK(std::ranges::equal(tensor.bytes, file.at(name).bytes));
+  }
+
   // What was read can be written again, in any type.
   const auto integers = file_of_one("I64", 1, little_endian({41}, 8));
   write(temporary.path, {integers.at("x"), file.at("odd")});
@@ -246,6 +257,17 @@ TEST_CASE("safetensors: reading names the file and the tensor", "[safetensors]")
   std::filesystem::resize_file(temporary.path, std::filesystem::file_size(temporary.path) - 1);
   CHECK(error_of([&] { File::read(temporary.path); }) ==
         path + ": tensor \"q\" has data beyond the end of the file");
+
+  // Tensor by tensor, likewise; what vanishes on the way, too.
+  using seqbayes::safetensors::Reader;
+  CHECK(error_of([&] { Reader{temporary.path}; }) ==
+        path + ": tensor \"q\" has data beyond the end of the file");
+  CHECK(error_of([&] { Reader{folder}; }) == folder.string() + ": the file cannot be opened");
+  write(temporary.path, {view("q", {1}, std::vector{2.0})});
+  Reader reader(temporary.path);
+  CHECK(error_of([&] { reader.read("k"); }) == path + ": there is no tensor \"k\"");
+  std::filesystem::resize_file(temporary.path, std::filesystem::file_size(temporary.path) - 1);
+  CHECK(error_of([&] { reader.read("q"); }) == path + ": the file cannot be read");
 
   // A tensor put together by hand is checked too.
   CHECK(error_of([] {

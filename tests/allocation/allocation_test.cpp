@@ -2,7 +2,7 @@
 // doesn't either. A program of its own: it replaces operator new and Eigen's assertions.
 #include "allocations.hpp"
 
-#include <laws/layers.hpp>
+#include <laws/composed.hpp>
 #include <laws/run.hpp>
 
 namespace laws {
@@ -58,8 +58,10 @@ void check_scans(const Layer& layer) {
   }
 }
 
-using Static = Join<Corners<float, 8, 4>, DeltaFamily<float, 8, 4>,
-                    std::tuple<seqbayes::MesaNet<float, 8, 4>>>;
+// One of each way to scan: tiles of a reset and of a filter, two writes a token, token by token.
+using Static =
+    std::tuple<seqbayes::KimiDeltaAttention<float, 8, 4>, seqbayes::BayesianLayer<float, 8, 4>,
+               seqbayes::GatedDeltaProduct<float, 2, 8, 4>, seqbayes::MesaNet<float, 8, 4>>;
 
 TEMPLATE_LIST_TEST_CASE("Repeated scans with static widths don't allocate", "", Static) {
   check_scans(TestType());
@@ -108,15 +110,21 @@ long allocations_of_steps(const Layer& layer) {
   return counted;
 }
 
+TEST_CASE("Neither scans nor steps of a layer made of others allocate") {
+  const auto layer = make<Composed<float, 8, 4>>(Setup<double>{8, 4});
+  check_scans(layer);
+  CHECK(allocations_of_steps(layer) == 0);
+}
+
 template <class S, int Dk, int Dv>
 using Information = std::tuple<seqbayes::MesaNet<S, Dk, Dv>>;
 
-using Small = Join<Grid<float, 8, 4>, DeltaFamily<float, 8, 4>, Information<float, 8, 4>,
-                   Grid<double, 8, 4>, DeltaFamily<double, 8, 4>, Information<double, 8, 4>>;
-using Odd = Corners<float, 33, 70>;
-// A state of more than 64 KiB lies on the heap, where `initial_state` put it.
-using Large = Join<Corners<float, 128, 128>, Corners<double, 128, 128>>;
-using Layers = Join<Small, Odd, Large>;
+using Small = Join<Grid<float, 8, 4>, DeltaFamily<float, 8, 4>, Information<float, 8, 4>>;
+// Odd widths; a state of more than 64 KiB lies on the heap, where `initial_state` put it.
+using Others =
+    std::tuple<seqbayes::KimiDeltaAttention<float, 33, 70>, seqbayes::BayesianLayer<float, 33, 70>,
+               seqbayes::BayesianLayer<double, 128, 128>>;
+using Layers = Join<Small, Others>;
 
 TEMPLATE_LIST_TEST_CASE("A step with static widths doesn't allocate", "", Layers) {
   CHECK(allocations_of_steps(TestType()) == 0);
@@ -128,6 +136,51 @@ TEST_CASE("A step of Kalman Linear Attention with static widths doesn't allocate
   options.decay.setConstant(0.9f);
   options.process_noise.setConstant(0.1f);
   CHECK(allocations_of_steps(Layer(options)) == 0);
+}
+
+/// Steps into the caller's memory, short spans, rollbacks and folds, after construction.
+template <class Layer>
+long allocations_of_a_decoder(const Layer& layer) {
+  auto stream = draw_stream(layer.inputs(), 40, 71).template as<typename Layer::Scalar>();
+  for (Index t = 0; t < stream.fields.observation_noise.size(); t += 5) {
+    stream.fields.observation_noise(t, 0) = 1e-6f;  // where a covariance needs its spare
+  }
+  const auto x = stream.view();
+  seqbayes::Decoder<Layer> decoder(layer, layer.initial_state(), {.pending = 4});
+  Matrix<typename Layer::Scalar> mean(3, layer.value_dim());
+  return count([&] {
+    for (Index t = 0; t < x.length(); ++t) {
+      decoder.step(x.token(t), mean.data());
+      if (t % 3 == 0) decoder.rollback(1);
+      if (t % 7 == 0) decoder.span(x.tokens(0, 3), mean);
+      if (t % 11 == 0) decoder.fold();
+    }
+  });
+}
+
+using Decoders = std::tuple<seqbayes::GatedDeltaNet<float>, seqbayes::KimiDeltaAttention<float>,
+                            seqbayes::DiagonalKalmanDeltaNet<float>, seqbayes::BayesianLayer<float>,
+                            seqbayes::Rwkv7<float>, seqbayes::BayesianLayer<float, 128, 128>>;
+TEMPLATE_LIST_TEST_CASE("A decoder doesn't allocate after construction", "", Decoders) {
+  if constexpr (TestType::key_width == Eigen::Dynamic) {
+    CHECK(allocations_of_a_decoder(TestType({.key_dim = 33, .value_dim = 70})) == 0);
+  } else {
+    CHECK(allocations_of_a_decoder(TestType()) == 0);
+  }
+}
+
+TEST_CASE("Neither do heads decoded in one call") {
+  const seqbayes::GatedDeltaNet<float> layer({.key_dim = 33, .value_dim = 70});
+  const auto stream = draw_stream(layer.inputs(), 6, 71).as<float>();
+  std::vector<seqbayes::Decoder<seqbayes::GatedDeltaNet<float>>> heads(
+      6, {layer, layer.initial_state(), {.pending = 2}});
+  Matrix<float> mean(6, 70);
+  const auto inline_task = [](Index tasks, auto&& task) {
+    for (Index i = 0; i < tasks; ++i) task(i);
+  };
+  CHECK(count([&] {
+          for (int t = 0; t < 5; ++t) seqbayes::decode(inline_task, heads, stream.view(), mean);
+        }) == 0);
 }
 
 }  // namespace

@@ -39,7 +39,10 @@ if(WAY STREQUAL pkg-config)
     return()
   endif()
   separate_arguments(flags UNIX_COMMAND "${flags}")
-  run(${CXX} -std=c++20 ${consumer}/main.cpp ${flags} -o ${WORK_DIR}/consumer)
+  execute_process(COMMAND ${PKG_CONFIG} --modversion seqbayes OUTPUT_VARIABLE version
+                  OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+  run(${CXX} -std=c++20 -DPACKAGE_VERSION="${version}" ${consumer}/main.cpp ${flags}
+      -o ${WORK_DIR}/consumer)
   run(${WORK_DIR}/consumer)
   return()
 endif()

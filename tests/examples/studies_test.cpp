@@ -1,8 +1,9 @@
-// The studies' simulations lie on their closed forms. COLLISION_STUDY and the like are set in
-// tests/CMakeLists.txt.
+// The studies' simulations lie on their closed forms or, where there are none, are as theory orders
+// them. COLLISION_STUDY and the like are set in tests/CMakeLists.txt.
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
@@ -73,6 +74,36 @@ int compare(const fs::path& csv, double finite_size = 0) {
   return compared;
 }
 
+/// The means of a study's table, by stream, layer and quantity.
+class Table {
+ public:
+  explicit Table(const fs::path& csv) {
+    std::ifstream in(csv);
+    std::string line;
+    std::getline(in, line);
+    REQUIRE(line == "stream,layer,tuned,quantity,mean,standard_error");
+    while (std::getline(in, line)) {
+      std::istringstream fields(line);
+      std::string stream, layer, tuned, quantity, mean;
+      std::getline(fields, stream, ',');
+      std::getline(fields.ignore(1, '"'), layer, '"');
+      std::getline(fields.ignore(1, ','), tuned, ',');
+      std::getline(fields, quantity, ',');
+      std::getline(fields, mean, ',');
+      numbers_[{stream, layer, quantity}] = std::stod(mean);
+    }
+  }
+  [[nodiscard]] double error(const std::string& stream, const std::string& layer) const {
+    return numbers_.at({stream, layer, "error"});
+  }
+  [[nodiscard]] double evidence(const std::string& stream, const std::string& layer) const {
+    return numbers_.at({stream, layer, "evidence"});
+  }
+
+ private:
+  std::map<std::array<std::string, 3>, double> numbers_;
+};
+
 TEST_CASE("The collision study simulates what it predicts") {
   const fs::path output = run(COLLISION_STUDY, "--channels 100 --writes-b 30");
   CHECK(compare(output / "collision.csv") > 100);
@@ -100,6 +131,54 @@ TEST_CASE("The calibration study finds the noise levels that it draws with") {
                                                  "--repetitions 2");
   CHECK(compare(output / "regime.csv") > 15);
   CHECK(fs::file_size(output / "calibration.csv") > 1000);
+  fs::remove_all(output);
+}
+
+// Bounds are those of the layers' own tests (tests/layers), wider for streams this short: a mean of
+// 3 x 400 tokens, of which some 60 are outliers.
+TEST_CASE("The robust study: tails bear outliers, and a learned scale other units") {
+  const fs::path output = run(ROBUST_STUDY, "--length 400 --repetitions 3");
+  const Table table(output / "robust_table.csv");
+  const std::string filter = "BayesianLayer", constant = "BayesianLayer, best constant r",
+                    robust = "StudentT", both = "StudentT of LearnedNoise";
+  CHECK(table.error("clean", robust) < 1.1);
+  CHECK(table.error("clean", constant) < 1.02);  // it may be the right one
+  CHECK(table.error("5 % outliers", robust) < 1.25);
+  CHECK(1.4 * table.error("5 % outliers", robust) < table.error("5 % outliers", constant));
+  CHECK(table.error("outliers x 3", both) < 1.35);
+  CHECK(table.error("outliers x 3", both) < table.error("outliers x 3", robust));
+  // Means of the filter don't depend on units, nor on the scale that is learned: up to rounding.
+  CHECK(table.error("outliers x 3", filter) ==
+        Approx(table.error("5 % outliers", filter)).epsilon(1e-5));
+  CHECK(table.error("mixed", "LearnedNoise") == Approx(table.error("mixed", filter)).epsilon(1e-5));
+  CHECK(table.evidence("outliers x 3", "LearnedNoise") > table.evidence("outliers x 3", filter));
+  CHECK(compare(output / "robust.csv") > 100);
+  fs::remove_all(output);
+}
+
+TEST_CASE("The regime study: a mixture finds the drift that a single layer has to be told") {
+  const fs::path output = run(REGIME_STUDY, "\"" SHIPPED_STREAM
+                                            "\" --heads 0 --max-tokens 64 --length 400 "
+                                            "--repetitions 3");
+  const Table table(output / "switching_table.csv");
+  const std::string single = "BayesianLayer, best drift", four = "mixture of four drifts",
+                    robust = "mixture of four drifts, StudentT";
+  // The least drift that is tried, 1e-5 over 400 tokens, is next to none.
+  CHECK(table.error("stands still", single) == Approx(1).epsilon(0.05));
+  CHECK(table.error("drifts", single) < 1.05);  // it is told the truth, or what is as good
+  CHECK(table.evidence("mixed", robust) > table.evidence("mixed", single));
+  CHECK(table.evidence("mixed", robust) > table.evidence("mixed", four));
+  CHECK(compare(output / "switching.csv") > 60);
+  std::ifstream in(output / "held_out.csv");
+  std::string line;
+  std::getline(in, line);
+  CHECK(line == "gates,layer,head,evidence");
+  int rows = 0;
+  while (std::getline(in, line)) {
+    CHECK(std::isfinite(std::stod(line.substr(line.rfind(',') + 1))));
+    ++rows;
+  }
+  CHECK(rows == 2 * 11);
   fs::remove_all(output);
 }
 

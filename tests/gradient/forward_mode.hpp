@@ -29,7 +29,14 @@ void for_each_entry(State& state, F&& f) {
     }
   };
   if constexpr (requires { state.mean; }) all(state.mean);
-  if constexpr (requires { state.key_moment; }) {
+  if constexpr (requires { state.layers; }) {
+    std::apply([&](auto&... part) { (for_each_entry(part, f), ...); }, state.layers);
+    all(state.log_weight);
+  } else if constexpr (requires { state.filter; }) {
+    for_each_entry(state.filter, f);
+    f(state.shape, state.shape);
+    f(state.scale, state.scale);
+  } else if constexpr (requires { state.key_moment; }) {
     lower(state.key_moment);
     all(state.value_moment);
   } else if constexpr (requires { state.information; }) {
@@ -213,11 +220,12 @@ std::vector<Part> forward_mode(const typename Rebind<L, Jet>::Options& options,
   };
   seqbayes::for_each_field(
       [&](std::string_view name, auto, Matrix<Jet>& x) {
-        if constexpr (requires { run.options.log_decay; } &&
-                      recipe_of<L>.decay == laws::Decay::constant) {
-          if (name == "log_decay") {
-            Part& option = all.emplace_back(Part{"log_decay", {}});
-            slope(option, run.options.log_decay, run.options.log_decay);
+        if constexpr (requires { run.options.log_decay; }) {
+          if constexpr (recipe_of<L>.decay == laws::Decay::constant) {
+            if (name == "log_decay") {
+              Part& option = all.emplace_back(Part{"log_decay", {}});
+              slope(option, run.options.log_decay, run.options.log_decay);
+            }
           }
         }
         if (x.size() == 0) return;

@@ -1,6 +1,7 @@
 // Every field of every layer, every way to get it wrong: the error names the field, its shape and
 // the first bad row, and the state is as it was.
 #include <laws/bad_values.hpp>
+#include <laws/composed.hpp>
 #include <laws/information.hpp>
 #include <laws/layers.hpp>
 
@@ -11,7 +12,7 @@ using seqbayes::Domain;
 using seqbayes::InputWidth;
 
 using Layers = Join<Grid<float>, DeltaFamily<float>, InformationLayers<float>,
-                    std::tuple<seqbayes::GatedDeltaNet<float, 6, 5>>>;
+                    std::tuple<seqbayes::GatedDeltaNet<float, 6, 5>, Composed<float>>>;
 
 const Setup<double> setup{6, 5};
 constexpr Index length = 23;
@@ -199,7 +200,7 @@ TEST_CASE("The first entry outside the domain is named") {
   });
 }
 
-/// Every matrix of the state, with its name.
+/// Every matrix of the state that may have a wrong shape, with its name.
 template <class State, class F>
 void for_each_part(State& state, const F& f) {
   if constexpr (requires { state.mean; }) {
@@ -208,6 +209,10 @@ void for_each_part(State& state, const F& f) {
   } else if constexpr (requires { state.key_moment; }) {
     f("key_moment", state.key_moment);
     f("value_moment", state.value_moment);
+  } else if constexpr (requires { state.layers; }) {
+    std::apply([&](auto&... part) { (for_each_part(part, f), ...); }, state.layers);
+  } else if constexpr (requires { state.filter; }) {
+    for_each_part(state.filter, f);
   } else {
     f("precision", state.precision);
     f("information", state.information);

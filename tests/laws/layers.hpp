@@ -32,6 +32,20 @@ struct RebindOf<seqbayes::KalmanLinearAttention<From, Dk, Dv>, S> {
   using type = seqbayes::KalmanLinearAttention<S, Dk, Dv>;
 };
 
+template <class... Layers, class S>
+struct RebindOf<seqbayes::EvidenceMixture<Layers...>, S> {
+  using type = seqbayes::EvidenceMixture<typename RebindOf<Layers, S>::type...>;
+};
+
+template <class Filter, class S>
+struct RebindOf<seqbayes::LearnedNoise<Filter>, S> {
+  using type = seqbayes::LearnedNoise<typename RebindOf<Filter, S>::type>;
+};
+template <class Filter, class S>
+struct RebindOf<seqbayes::StudentT<Filter>, S> {
+  using type = seqbayes::StudentT<typename RebindOf<Filter, S>::type>;
+};
+
 }  // namespace detail
 
 /// The same layer of another scalar.

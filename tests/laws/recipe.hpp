@@ -119,7 +119,11 @@ using Shape = std::pair<Index, Index>;  // Key width, value width.
 /// Whether the type fixes the widths. Both or neither, in this suite.
 template <class Layer>
 bool has_static_widths() {
-  return typename Layer::Options{}.key_dim != 0;
+  if constexpr (requires(typename Layer::Options options) { options.key_dim; }) {
+    return typename Layer::Options{}.key_dim != 0;
+  } else {
+    return Layer::value_width != Eigen::Dynamic;
+  }
 }
 
 /// The shapes to run a layer with: its own if its type has one.

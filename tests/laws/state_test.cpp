@@ -1,5 +1,6 @@
 // What a scan depends on: the state and the fields that the layer reads, nothing else; and states
 // are plain values.
+#include <laws/composed.hpp>
 #include <laws/information.hpp>
 #include <laws/layers.hpp>
 
@@ -7,6 +8,7 @@ namespace laws::state_test {
 namespace {
 
 using Layers = Join<Corners<float>, DeltaFamily<float>, InformationLayers<float>>;
+using AlsoComposed = Join<Layers, std::tuple<Composed<float>>>;
 
 const Setup<double> setup{6, 5};
 constexpr Index length = 37;
@@ -22,7 +24,7 @@ const std::vector<Execution>& forms() {
   return all;
 }
 
-TEMPLATE_LIST_TEST_CASE("No tokens, no change", "", Layers) {
+TEMPLATE_LIST_TEST_CASE("No tokens, no change", "", AlsoComposed) {
   const auto layer = make<TestType>(setup);
   INFO(describe(layer));
   const auto x = stream_for(layer, 0);
@@ -52,7 +54,7 @@ TEMPLATE_LIST_TEST_CASE("One token is a step", "", Layers) {
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("States are values", "", Layers) {
+TEMPLATE_LIST_TEST_CASE("States are values", "", AlsoComposed) {
   const auto layer = make<TestType>(setup);
   INFO(describe(layer));
   const auto x = stream_for(layer);
@@ -69,6 +71,25 @@ TEMPLATE_LIST_TEST_CASE("States are values", "", Layers) {
   const auto initial = layer.initial_state();
   CHECK(initial == layer.initial_state());
   CHECK(!(initial == kept));
+}
+
+TEMPLATE_LIST_TEST_CASE("Null tokens leave the state as it is", "", Layers) {
+  const auto layer = make<TestType>(setup);
+  INFO(describe(layer));
+  auto x = stream_for(layer);
+  auto& f = x.fields;
+  for (auto* field : {&f.key, &f.value, &f.log_decay, &f.write_strength, &f.process_noise,
+                      &f.covariance_log_decay, &f.erase_key, &f.erase_write, &f.value_precision,
+                      &f.precondition_log_decay, &f.precondition_strength}) {
+    field->setZero();
+  }
+  for (const Execution how : forms()) {
+    const auto start = some_state(layer);
+    auto state = start;
+    run(layer, state, x.view(), how);
+    // Kalman Linear Attention decays by an option of its own.
+    CHECK((state == start) != (std::is_same_v<TestType, seqbayes::KalmanLinearAttention<float>>));
+  }
 }
 
 /// Two heads side by side in each matrix, with a margin of what must not be read.
@@ -98,7 +119,8 @@ struct TwoHeads {
   }
 };
 
-TEMPLATE_LIST_TEST_CASE("Heads in one matrix don't touch each other, in any order", "", Layers) {
+TEMPLATE_LIST_TEST_CASE("Heads in one matrix don't touch each other, in any order", "",
+                        AlsoComposed) {
   const auto layer = make<TestType>(setup);
   INFO(describe(layer));
   const Stream<float> x[] = {stream_for(layer, length, 95), stream_for(layer, length, 97)};
@@ -118,7 +140,7 @@ TEMPLATE_LIST_TEST_CASE("Heads in one matrix don't touch each other, in any orde
   }
 }
 
-TEMPLATE_LIST_TEST_CASE("Heads may take turns", "", Layers) {
+TEMPLATE_LIST_TEST_CASE("Heads may take turns", "", AlsoComposed) {
   const auto layer = make<TestType>(setup);
   INFO(describe(layer));
   const Stream<float> x[] = {stream_for(layer, length, 95), stream_for(layer, length, 97)};
@@ -134,7 +156,7 @@ TEMPLATE_LIST_TEST_CASE("Heads may take turns", "", Layers) {
   CHECK(turns[1] == alone[1]);
 }
 
-TEMPLATE_LIST_TEST_CASE("Fields that a layer doesn't read change nothing", "", Layers) {
+TEMPLATE_LIST_TEST_CASE("Fields that a layer doesn't read change nothing", "", AlsoComposed) {
   const auto layer = make<TestType>(setup);
   INFO(describe(layer));
   const auto plain = stream_for(layer);

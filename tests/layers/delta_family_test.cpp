@@ -64,6 +64,12 @@ struct Stream {
   }
 };
 
+/// A layer of dynamic widths, whose scan is compiled elsewhere (seqbayes::instances).
+template <class L>
+L make() {
+  return L({.key_dim = dk, .value_dim = dv});
+}
+
 /// max |a - b| / max(1, max |b|); not a number stays one, and fails every comparison.
 template <class A, class B>
 double deviation(const A& a, const B& b) {
@@ -96,8 +102,8 @@ void check_same(const A& a, const Sequence<Scalar>& xa, const B& b, const Sequen
 TEMPLATE_TEST_CASE("Gated DeltaProduct with one write is Gated DeltaNet", "", float, double) {
   const Stream<TestType> stream;
   const auto x = stream.sequence(stream.scalar_decay);
-  check_same(seqbayes::GatedDeltaProduct<TestType, 1, dk, dv>(), x,
-             seqbayes::GatedDeltaNet<TestType, dk, dv>(), x);
+  check_same(make<seqbayes::GatedDeltaProduct<TestType, 1>>(), x,
+             make<seqbayes::GatedDeltaNet<TestType>>(), x);
 }
 
 TEMPLATE_TEST_CASE("Gated DeltaProduct with two writes is Gated DeltaNet read every second token",
@@ -106,7 +112,7 @@ TEMPLATE_TEST_CASE("Gated DeltaProduct with two writes is Gated DeltaNet read ev
   Matrix<TestType> every_token = stream.scalar_decay;
   for (Index t = 1; t < length; t += 2) every_token(t) = 0;  // the second write doesn't decay
   const auto one_by_one = stream.sequence(every_token);
-  const seqbayes::GatedDeltaNet<TestType, dk, dv> delta_net;
+  const auto delta_net = make<seqbayes::GatedDeltaNet<TestType>>();
   auto expected_state = delta_net.initial_state();
   const auto expected = seqbayes::scan(delta_net, expected_state, one_by_one);
 
@@ -118,7 +124,7 @@ TEMPLATE_TEST_CASE("Gated DeltaProduct with two writes is Gated DeltaNet read ev
   in_pairs.value = MatrixView<TestType>(stream.value.data(), half, 2 * dv);
   in_pairs.write_strength = MatrixView<TestType>(stream.write_strength.data(), half, 2);
   in_pairs.log_decay = MatrixView<TestType>(every_token.data(), half, 1, 2);
-  const seqbayes::GatedDeltaProduct<TestType, 2, dk, dv> product;
+  const auto product = make<seqbayes::GatedDeltaProduct<TestType, 2>>();
   auto state = product.initial_state();
   const auto out = seqbayes::scan(product, state, in_pairs);
 
@@ -136,8 +142,8 @@ TEMPLATE_TEST_CASE("Comba that erases by its write key is Gated DeltaNet", "", f
   const auto x = stream.sequence(stream.scalar_decay);
   auto comba = x;
   comba.erase_key = stream.key;
-  check_same(seqbayes::Comba<TestType, dk, dv>(), comba,
-             seqbayes::GatedDeltaNet<TestType, dk, dv>(), x);
+  check_same(make<seqbayes::Comba<TestType>>(), comba, make<seqbayes::GatedDeltaNet<TestType>>(),
+             x);
 }
 
 TEMPLATE_TEST_CASE("DPLR with a = -e^g k, b = beta k and write key beta k is KDA", "", float,
@@ -151,8 +157,8 @@ TEMPLATE_TEST_CASE("DPLR with a = -e^g k, b = beta k and write key beta k is KDA
   auto dplr = x;
   dplr.key = dplr.erase_write = b;
   dplr.erase_key = a;
-  check_same(seqbayes::Dplr<TestType, dk, dv>(), dplr,
-             seqbayes::KimiDeltaAttention<TestType, dk, dv>(), x);
+  check_same(make<seqbayes::Dplr<TestType>>(), dplr, make<seqbayes::KimiDeltaAttention<TestType>>(),
+             x);
 }
 
 TEMPLATE_TEST_CASE("RWKV-7 is DPLR with a = -kk and b = kk * a_gate", "", float, double) {
@@ -165,7 +171,7 @@ TEMPLATE_TEST_CASE("RWKV-7 is DPLR with a = -kk and b = kk * a_gate", "", float,
   auto dplr = stream.sequence(stream.channel_decay);
   dplr.erase_key = a;
   dplr.erase_write = b;
-  check_same(seqbayes::Rwkv7<TestType, dk, dv>(), rwkv, seqbayes::Dplr<TestType, dk, dv>(), dplr);
+  check_same(make<seqbayes::Rwkv7<TestType>>(), rwkv, make<seqbayes::Dplr<TestType>>(), dplr);
 }
 
 TEMPLATE_TEST_CASE("Gated DeltaNet-2 whose gates are all beta is KDA", "", float, double) {
@@ -177,8 +183,8 @@ TEMPLATE_TEST_CASE("Gated DeltaNet-2 whose gates are all beta is KDA", "", float
   auto gated = x;
   gated.erase_gate = erase_gate;
   gated.value_gate = value_gate;
-  check_same(seqbayes::GatedDeltaNet2<TestType, dk, dv>(), gated,
-             seqbayes::KimiDeltaAttention<TestType, dk, dv>(), x);
+  check_same(make<seqbayes::GatedDeltaNet2<TestType>>(), gated,
+             make<seqbayes::KimiDeltaAttention<TestType>>(), x);
 }
 
 TEMPLATE_TEST_CASE("A preconditioner of base 1 leaves Gated DeltaNet as it is", "", float, double) {
@@ -187,8 +193,9 @@ TEMPLATE_TEST_CASE("A preconditioner of base 1 leaves Gated DeltaNet as it is", 
   auto preconditioned = x;
   preconditioned.precondition_log_decay = stream.scalar_decay;
   preconditioned.precondition_strength = stream.write_strength;
-  check_same(seqbayes::PreconditionedGatedDeltaNet<TestType, dk, dv>({.base = 1}), preconditioned,
-             seqbayes::GatedDeltaNet<TestType, dk, dv>(), x);
+  check_same(
+      seqbayes::PreconditionedGatedDeltaNet<TestType>({.key_dim = dk, .value_dim = dv, .base = 1}),
+      preconditioned, make<seqbayes::GatedDeltaNet<TestType>>(), x);
 }
 
 TEMPLATE_TEST_CASE("MesaNet without decay is the Bayesian Layer's mean", "", float, double) {
@@ -203,9 +210,12 @@ TEMPLATE_TEST_CASE("MesaNet without decay is the Bayesian Layer's mean", "", flo
   x.observation_noise = noise;
   x.process_noise = zeros;
 
-  const seqbayes::MesaNet<TestType, dk, dv> mesa(
-      {.ridge = seqbayes::Vector<TestType>::Constant(dk, r / prior_variance)});
-  const seqbayes::BayesianLayer<TestType, dk, dv> bayes({.prior_variance = prior_variance});
+  const seqbayes::MesaNet<TestType> mesa(
+      {.key_dim = dk,
+       .value_dim = dv,
+       .ridge = seqbayes::Vector<TestType>::Constant(dk, r / prior_variance)});
+  const seqbayes::BayesianLayer<TestType> bayes(
+      {.key_dim = dk, .value_dim = dv, .prior_variance = prior_variance});
   auto mesa_state = mesa.initial_state();
   auto state = bayes.initial_state();
   const auto from_precision = seqbayes::scan_mean(mesa, mesa_state, x);
@@ -267,7 +277,7 @@ TEMPLATE_TEST_CASE("ssd_scan is Mamba-2's recurrence", "", float, double) {
   const Matrix<TestType> dt = uniform<TestType>(length, 1, 0, 1, 11);
   const seqbayes::Mamba2Inputs<TestType> in{stream.value, dt,           TestType(-0.7),
                                             stream.key,   stream.query, TestType(0.4)};
-  const seqbayes::Ssd<TestType, dk, dv> layer;
+  const auto layer = make<seqbayes::Ssd<TestType>>();
   auto state = layer.initial_state();
   state.mean = uniform<TestType>(dk, dv, -1, 1, 12);
   Eigen::MatrixXd h = state.mean.transpose().template cast<double>();

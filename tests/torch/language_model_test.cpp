@@ -125,7 +125,7 @@ TEST_CASE("language model: training lowers the loss of every rule") {
   const Tensor tokens = as_tensor(text);
   for (const auto rule :
        {st::Rule::linear_attention, st::Rule::ssd, st::Rule::delta_net, st::Rule::gated_delta_net,
-        st::Rule::diagonal_kalman, st::Rule::bayesian}) {
+        st::Rule::diagonal_kalman, st::Rule::bayesian, st::Rule::student_t}) {
     torch::manual_seed(2);
     st::LanguageModelOptions options;
     options.mixer = {.rule = rule, .hidden_size = 8, .num_heads = 2, .head_dim = 4};

@@ -70,6 +70,22 @@ TEST_CASE("recall task: written values deviate from their code by the noise") {
   CHECK(std::abs(noise.mean().item<double>()) < 0.025);  // standard error 0.005
 }
 
+TEST_CASE("recall task: outliers are whole values of larger noise") {
+  const recall::Task task(5);
+  std::mt19937 first(7), again(7);
+  const auto values = [&](double noise, std::mt19937& random) {
+    return task.draw({12, 8, noise, 0.25}, 400, random).value.slice(1, 0, 24);
+  };
+  const auto clean = values(0, first);
+  const auto noise = (values(2, again) - clean).square().mean(2).sqrt();  // of 16 channels
+  // Less than one mean of 16 squares in 10^4 is below 0.16 or above 4 times its expectation.
+  const auto large = noise.gt(4);
+  CHECK(noise.masked_select(large).square().mean().item<double>() == Approx(100).epsilon(0.05));
+  CHECK(noise.masked_select(~large).square().mean().item<double>() == Approx(4).epsilon(0.05));
+  // 9600 draws: the share's standard error is 0.0044.
+  CHECK(large.to(at::kDouble).mean().item<double>() == Approx(0.25).margin(0.022));
+}
+
 #ifdef LEARN_RECALL
 std::string text(const fs::path& path) {
   std::ifstream in(path);
@@ -82,7 +98,7 @@ TEST_CASE("learn_recall: a table and figures, the same for any number of threads
     fs::remove_all(work);
     const std::string command =
         "\"" LEARN_RECALL
-        "\" --steps 50 --texts 4 --test-texts 4 --seeds 2 --rates 0.01 --threads " +
+        "\" --steps 50 --texts 4 --test-texts 4 --seeds 2 --rates 0.01 --outliers 0.1 --threads " +
         threads + " --output \"" + work.string() + "\" >/dev/null 2>&1";
     CHECK(std::system(command.c_str()) == 0);
     return text(work / "learn_recall.csv");
@@ -90,7 +106,8 @@ TEST_CASE("learn_recall: a table and figures, the same for any number of threads
   const std::string csv = run("1");
   CHECK(csv == run("2"));
   fs::remove_all(work);
-  for (const char* memory : {"DeltaNet", "Gated DeltaNet", "diagonal Kalman", "Bayesian Layer"}) {
+  for (const char* memory :
+       {"DeltaNet", "Gated DeltaNet", "diagonal Kalman", "Bayesian Layer", "Student-t noise"}) {
     CHECK(csv.find("\"Longer gaps\",\"" + std::string(memory) + "\"") != std::string::npos);
   }
   CHECK(csv.find("nan") == std::string::npos);

@@ -76,9 +76,9 @@ TEST_CASE("mqar model: small weights to begin with, and filters that forget litt
     const auto forgetting = model->mixer->forgetting_parameters();
     if (model->mixer->options().is_filter()) {
       CHECK(forgetting[0].abs().max().item<double>() == 0);
-      CHECK(forgetting[1].eq(-5).all().item<bool>());
+      CHECK(forgetting[1].eq(entrant.forgetting_start).all().item<bool>());
     }
-    std::mt19937_64 random(1);
+    mqar::Random random(std::mt19937_64(1));
     const Batch batch = Task(256).draw({32, 4}, 8, random);
     CHECK(model->loss(batch).item<double>() == Approx(std::log(256)).epsilon(0.05));
   }
@@ -87,7 +87,8 @@ TEST_CASE("mqar model: small weights to begin with, and filters that forget litt
 TEST_CASE("mqar model: dropout follows its generator alone") {
   torch::manual_seed(7);
   Model model(mqar::entrants().back(), 64, 8);
-  std::mt19937_64 random(2), first(3), again(3), other(4);
+  mqar::Random random(std::mt19937_64(2));
+  std::mt19937_64 first(3), again(3), other(4);
   const Batch batch = Task(64).draw({32, 4}, 8, random);
   const Tensor dropped = model(batch, &first);
   torch::manual_seed(8);
@@ -100,7 +101,7 @@ TEST_CASE("mqar model: recalled are the answers with the largest logit") {
   torch::manual_seed(9);
   const torch::NoGradGuard no_grad;
   Model model(mqar::entrants().front(), 64, 8);
-  std::mt19937_64 random(2);
+  mqar::Random random(std::mt19937_64(2));
   Batch batch = Task(64).draw({32, 4}, 8, random);
   const Tensor likeliest =
       model(batch).matmul(model->embedding->weight.t()).argmax(1).reshape({8, 4});

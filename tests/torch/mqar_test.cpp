@@ -1,6 +1,7 @@
 // examples/torch/mqar_task.hpp: what the texts are. The program itself: mqar_program_test.cpp.
 #include <cmath>
 #include <map>
+#include <random>
 #include <set>
 #include <stdexcept>
 #include <string>
@@ -12,7 +13,7 @@
 namespace mqar_test {
 namespace {
 
-using mqar::Batch, mqar::Kind, mqar::Task;
+using mqar::Batch, mqar::Kind, mqar::Random, mqar::Task;
 using Numbers = std::vector<std::int64_t>;
 
 Numbers row(const torch::Tensor& tensor, std::int64_t i) {
@@ -56,7 +57,7 @@ void check_text(const Kind& kind, std::int64_t vocabulary, std::size_t times, co
 }
 
 TEST_CASE("mqar: each key is asked for once, and its label is its value, its last if forgetting") {
-  std::mt19937_64 random(5);
+  Random random(std::mt19937_64(5));
   for (const bool forgetting : {false, true}) {
     for (const Kind kind : {Kind{64, 4}, Kind{48, 8}, Kind{96, 16}}) {
       const Batch batch = Task(64, forgetting).draw(kind, 50, random);
@@ -70,7 +71,7 @@ TEST_CASE("mqar: each key is asked for once, and its label is its value, its las
 }
 
 TEST_CASE("mqar: keys, values and fillers use all that they may, evenly") {
-  std::mt19937_64 random(6);
+  Random random(std::mt19937_64(6));
   const int texts = 4000;
   const Batch batch = Task(16).draw({12, 2}, texts, random);
   std::map<std::int64_t, int> keys, values, fillers;
@@ -96,7 +97,7 @@ TEST_CASE("mqar: keys, values and fillers use all that they may, evenly") {
 }
 
 TEST_CASE("mqar, forgetting: all writes are in random order") {
-  std::mt19937_64 random(7);
+  Random random(std::mt19937_64(7));
   const int texts = 3000;
   const Batch batch = Task(32, true).draw({12, 2}, texts, random);
   int pairwise = 0;  // a key twice in a row: of the 6 orders of a, a, b, b in 4
@@ -108,7 +109,7 @@ TEST_CASE("mqar, forgetting: all writes are in random order") {
 }
 
 TEST_CASE("mqar: near slots are likelier, by i^(a - 1) for the first key, a = 0.01") {
-  std::mt19937_64 random(8);
+  Random random(std::mt19937_64(8));
   const int texts = 20000, slots = 12;
   const Batch batch = Task(64).draw({2 * 2 + 2 * slots, 2}, texts, random);
   std::vector<double> first(slots), second(slots), weight(slots);
@@ -133,7 +134,7 @@ TEST_CASE("mqar: near slots are likelier, by i^(a - 1) for the first key, a = 0.
 }
 
 TEST_CASE("mqar: a seed's texts, the same everywhere") {
-  std::mt19937_64 random(9);
+  Random random(std::mt19937_64(9));
   const Batch plain = Task(32).draw({12, 2}, 1, random);
   const Batch twice = Task(32, true).draw({12, 2}, 1, random);
   CHECK(row(plain.tokens, 0) == Numbers{14, 19, 4, 26, 4, 20, 14, 11, 29, 7, 0, 16});
@@ -141,7 +142,7 @@ TEST_CASE("mqar: a seed's texts, the same everywhere") {
 }
 
 TEST_CASE("mqar: more pairs than fit are refused") {
-  std::mt19937_64 random(1);
+  Random random(std::mt19937_64(1));
   const auto refuses = [&](const Task& task, Kind kind) {
     CHECK_THROWS_AS(task.draw(kind, 1, random), std::invalid_argument);
   };

@@ -1,5 +1,7 @@
 // Functions of tensors against the core's scan of each head, and their derivatives against finite
 // differences.
+#include <seqbayes/adapters/torch/rule.hpp>
+
 #include "entering.hpp"
 
 namespace scan_test {
@@ -79,6 +81,27 @@ TEST_CASE("tensors: every head equals the core's scan") {
   check_equals_core<Gated>();
   check_equals_core<Bayesian>();
   check_equals_core<Isotropic>();
+}
+
+TEST_CASE("tensors: the rule of Student-t noise is the core's layer, outliers included") {
+  using Filter = seqbayes::BayesianLayer<double>;
+  const seqbayes::StudentT<Filter> layer({.filter = Filter({.key_dim = Dk, .value_dim = Dv})});
+  const Index B = 2, T = 9, H = 3;
+  st::Inputs x = random_inputs<Filter>(B, T, H);
+  x.value.select(1, 4) *= 30;
+  st::State state, of_filter;
+  const Tensor mean = st::detail::run_rule<double>(st::Rule::student_t, state, x);
+  CHECK(!mean.allclose(st::detail::run_rule<double>(st::Rule::bayesian, of_filter, x)));
+  for (Index b = 0; b < B; ++b) {
+    for (Index h = 0; h < H; ++h) {
+      auto expected_state = layer.initial_state();
+      const auto expected = core(layer, x, b, h, expected_state);
+      // The same code, compiled twice: some roundings of memories of some 30.
+      CHECK((matrix(mean.select(0, b).select(1, h)) - expected.mean).cwiseAbs().maxCoeff() < 1e-12);
+      CHECK((matrix(state.covariance[b][h]) - expected_state.covariance).cwiseAbs().maxCoeff() <
+            1e-13);
+    }
+  }
 }
 
 st::Inputs tokens(const st::Inputs& x, Index first, Index last) {

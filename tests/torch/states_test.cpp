@@ -150,7 +150,7 @@ TEST_CASE("tensors: InferenceMode, and its tensors outside of it") {
 }
 
 constexpr auto rules = {st::Rule::delta_net, st::Rule::gated_delta_net, st::Rule::diagonal_kalman,
-                        st::Rule::bayesian};
+                        st::Rule::bayesian, st::Rule::student_t};
 
 st::MixerOptions small_mixer(st::Rule rule) {
   return {.rule = rule, .hidden_size = 6, .num_heads = 2, .num_v_heads = 4, .head_dim = 3};

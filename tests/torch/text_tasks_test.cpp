@@ -101,8 +101,7 @@ TEST_CASE("text tasks: what doesn't fit is refused") {
   CHECK_THROWS_WITH(draw(tasks[0], 50, source, r), "niah_single_noise does not fit into 50 bytes");
   CHECK_THROWS_WITH(draw(tasks[1], 10000, source, r), "the text is shorter than the context");
   const std::vector<std::string> few = {"elm"};
-  CHECK_THROWS_WITH(draw(tasks[2], 700, {haystack, few}, r),
-                    "there are too few words to choose from");
+  CHECK_THROWS_WITH(draw(tasks[2], 700, {haystack, few}, r), "there are too few to choose from");
 }
 
 TEST_CASE("text tasks: bytes of answers weigh more, and every byte but the first is predicted") {
@@ -153,7 +152,7 @@ TEST_CASE("text tasks: bits a byte are the mean of all predicted bytes") {
       nats -= std::log(p[0][t - 1][tokens[0][t].item<std::int64_t>()].item<double>());
     }
   }
-  CHECK(bits_per_byte(model, text, 12, 2) == Approx(nats / 22 / std::log(2.0)).epsilon(1e-6));
+  CHECK(bits_per_byte(model, text, 12, 2, {}) == Approx(nats / 22 / std::log(2.0)).epsilon(1e-6));
 }
 
 }  // namespace

@@ -2,13 +2,17 @@
 #include <torch/nn/modules/linear.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "../../examples/torch/jobs.hpp"
 #include "../../examples/torch/training.hpp"
 #include "support/catch.hpp"
 
@@ -147,6 +151,24 @@ TEST_CASE("training: a file that is no such training is named") {
   CHECK_THROWS_WITH(
       trainer.save(directory.path / "none" / "saved"),
       (directory.path / "none" / "saved").string() + ": the training cannot be saved there");
+}
+
+TEST_CASE("training: jobs are done once each, and none is begun after one has failed") {
+  for (const unsigned threads : {1U, 3U}) {
+    const int before = at::get_num_threads();
+    std::vector<std::atomic<int>> times(20);
+    training::run_jobs(20, threads, 1, [&](std::size_t i) { times[i] += at::get_num_threads(); });
+    CHECK(std::ranges::all_of(times, [](int n) { return n == 1; }));
+    CHECK(at::get_num_threads() == before);
+    std::atomic<unsigned> begun = 0;
+    CHECK_THROWS_WITH(training::run_jobs(1000, threads, 1,
+                                         [&](std::size_t) {
+                                           ++begun;
+                                           throw std::runtime_error("no");
+                                         }),
+                      "no");
+    CHECK(begun <= threads);
+  }
 }
 
 TEST_CASE("training: times left") {

@@ -30,6 +30,7 @@ const std::vector<Scan> scans = {
     mean_of_rule<Reset>("reset", st::Rule::gated_delta_net, std::nullopt),
     mean_of_rule<Diagonal>("diagonal", st::Rule::diagonal_kalman, Extents{Dk}),
     mean_of_rule<Full>("full", st::Rule::bayesian, Extents{Dk, Dk}),
+    mean_of_rule<Full>("Student-t", st::Rule::student_t, Extents{Dk, Dk}),
     {"isotropic, with variance and evidence", Isotropic({.key_dim = Dk, .value_dim = Dv}).inputs(),
      Extents{}, 3, scan_isotropic}};
 

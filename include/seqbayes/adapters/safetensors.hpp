@@ -30,6 +30,7 @@
 #include <seqbayes/adapters/detail/safetensors_format.hpp>
 #include <seqbayes/adapters/detail/safetensors_header.hpp>
 
+/// Files of named tensors.
 namespace seqbayes::safetensors {
 
 /// The tensors of one file. Keep it while its tensors are in use: they view its bytes.
@@ -97,16 +98,87 @@ class File {
     const auto data = bytes.subspan(sizeof length + length);
     detail::Header header = detail::parse_header({text, length});
     metadata_ = std::move(header.metadata);
+    std::map<std::string, detail::Place> places;
     for (const auto& [name, entry] : header.entries) {
-      tensors_.emplace_hint(tensors_.end(), name, detail::parse_tensor(name, entry, data));
+      const auto [begin, end] = places[name] = detail::place_of(name, entry, data.size());
+      const auto tensor = detail::tensor_of(name, entry, data.subspan(begin, end - begin));
+      tensors_.emplace_hint(tensors_.end(), name, tensor);
     }
-    detail::check_cover(tensors_, data);
+    detail::check_cover(places, data.size());
   }
 
   std::string origin_;
   std::shared_ptr<const std::vector<std::byte>> bytes_;
   std::map<std::string, Tensor, std::less<>> tensors_;
   std::map<std::string, std::string> metadata_;
+};
+
+/// A file of which no more than one tensor is in memory at a time.
+class Reader {
+ public:
+  /// @throws Error naming the file, if it cannot be read or its header breaks the format.
+  explicit Reader(const std::filesystem::path& path)
+      : origin_(path.string()), stream_(path, std::ios::binary) {
+    std::error_code failure;
+    const auto size = std::filesystem::file_size(path, failure);
+    if (failure || !stream_) throw Error(origin_ + ": the file cannot be opened");
+    try {
+      read_header(size);
+    } catch (const Error& error) {
+      throw Error(origin_ + ": " + error.what());
+    }
+  }
+
+  /// In alphabetical order.
+  std::vector<std::string> names() const {
+    std::vector<std::string> result;
+    for (const auto& [name, place] : places_) result.push_back(name);
+    return result;
+  }
+
+  /// The tensor of that name, which views memory of this object until the next call.
+  /// @throws Error naming the file, if there is none, or its bytes cannot be read or don't agree
+  /// with its dtype and shape.
+  Tensor read(const std::string& name) try {
+    const auto found = places_.find(name);
+    if (found == places_.end()) throw Error("there is no tensor " + detail::quote(name));
+    const auto [begin, end] = found->second;
+    bytes_.resize(end - begin);
+    read(data_ + begin, reinterpret_cast<char*>(bytes_.data()), bytes_.size());
+    return detail::tensor_of(name, header_.entries.at(name), bytes_);
+  } catch (const Error& error) {
+    throw Error(origin_ + ": " + error.what());
+  }
+
+ private:
+  void read_header(std::uint64_t size) {
+    std::uint64_t length = 0;
+    if (size < sizeof length) throw Error("the file is too short for a header length");
+    read(0, reinterpret_cast<char*>(&length), sizeof length);
+    detail::check_header_length(length);
+    if (length > size - sizeof length) throw Error("the header is longer than the file");
+    std::string text(length, ' ');
+    read(sizeof length, text.data(), length);
+    header_ = detail::parse_header(text);
+    data_ = sizeof length + length;
+    for (const auto& [name, entry] : header_.entries) {
+      places_[name] = detail::place_of(name, entry, size - data_);
+    }
+    detail::check_cover(places_, size - data_);
+  }
+
+  void read(std::uint64_t from, char* to, std::uint64_t size) {
+    stream_.seekg(static_cast<std::streamoff>(from));
+    stream_.read(to, static_cast<std::streamsize>(size));
+    if (!stream_) throw Error("the file cannot be read");
+  }
+
+  std::string origin_;
+  std::ifstream stream_;
+  detail::Header header_;
+  std::map<std::string, detail::Place> places_;
+  std::uint64_t data_ = 0;  // where they begin
+  std::vector<std::byte> bytes_;
 };
 
 /// Writes the numbers of a tensor in row-major order, each rounded to double and then to Scalar.

@@ -15,3 +15,6 @@
 #include <seqbayes/adapters/torch/mixer.hpp>
 #include <seqbayes/adapters/torch/modules.hpp>
 #include <seqbayes/adapters/torch/scan.hpp>
+
+/// Layers in libtorch: functions of tensors, modules, language models.
+namespace seqbayes::libtorch {}

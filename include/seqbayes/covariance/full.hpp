@@ -2,6 +2,7 @@
 /// The whole covariance P (Dk x Dk) is kept: the Bayesian Layer's gain pass.
 #pragma once
 
+#include <seqbayes/covariance/full_pending.hpp>
 #include <seqbayes/covariance/full_tile.hpp>
 #include <seqbayes/covariance/full_tile_vjp.hpp>
 #include <seqbayes/kernel/columns.hpp>
@@ -49,6 +50,7 @@ struct FullCovariance {
   using Self = FullCovariance;
   static constexpr bool has_variance = true;
   static constexpr bool propagates = true;
+  static constexpr bool composes = true;
 
   template <class Scalar, int Dk>
   using State = StateMatrix<Scalar, Dk, Dk>;
@@ -85,38 +87,9 @@ struct FullCovariance {
   template <int Dk, class Scalar, class Options, class Decay, class Stored, class Gain>
   static Scalar gain(const Options&, const Token<Scalar>& token, const Decay& given, Stored& stored,
                      Gain& gain) {
-    using std::sqrt;
-    using Keys = Vector<Scalar, Dk>;
-    const auto k = token.key.template vector<Dk>();
     auto p = sized<Dk, Dk>(stored);
-    Keys decay = given;
-    Keys variances = decay.cwiseAbs2().cwiseProduct(p.diagonal());
-    add_field<Dk>(variances, token.process_noise);
-    Keys z(k.size());  // \hat P k
-    gain = decay.cwiseProduct(k);
-    detail::read(p, gain, z);
-    z = z.cwiseProduct(decay);
-    add_scaled_field<Dk>(z, token.process_noise, k);
-
-    const auto seen = detail::observe(z, k, variances, token.observation_noise[0]);
-    const Scalar s = seen.variance;
-    gain = z / s;
-    if (seen.resolved) {
-      z /= Scalar(sqrt(s));
-    } else {
-      z.setZero();
-    }
-    bool rounds = false;
-    if (seen.delicate) {
-      rounds = detail::resolve_decay(decay);
-      variances = decay.cwiseAbs2().cwiseProduct(p.diagonal());
-      add_field<Dk>(variances, token.process_noise);
-    }
-    detail::decay_and_add_outer(p, decay, z, Scalar(-1));
-    p.diagonal() = variances - z.cwiseAbs2();
-    if (seen.delicate) p.diagonal().array() += detail::kept_back(z, variances);
-    if (rounds) p.diagonal() += variances * detail::decay_rounding<Scalar>(k.size());
-    return s;
+    Vector<Scalar, Dk> decay = given, variances(decay.size()), z(decay.size());
+    return detail::full_gain<Dk>(token, p, decay, variances, z, gain);
   }
 
   template <int Dk, class Scalar, class Options, class Stored>
@@ -167,6 +140,8 @@ struct FullCovariance {
     detail::predict_vjp(decayed, decay, dp, d);
   }
 
+  template <class Scalar, int Dk, class Storage>
+  using Pending = detail::PendingFull<Scalar, Dk, Storage>;
   template <class Scalar>
   using GroupScratch = detail::FullTile<Scalar>;
   template <class Scalar>
@@ -178,8 +153,11 @@ struct FullCovariance {
     if (detail::grows(x.x.covariance_log_decay.rows(x.first, x.count))) {
       return GroupOutcome::failed;
     }
-    return x.is_uniform() ? detail::run_full_gains<Dk, variances, true>(x, stored, out, scratch)
-                          : detail::run_full_gains<Dk, variances, false>(x, stored, out, scratch);
+    const auto run = [&](auto uniform) {
+      return detail::FullGains<Scalar, Dk, variances, uniform.value>(scratch, x.key_dim)
+          .run(stored, x, out);
+    };
+    return x.is_uniform() ? run(std::true_type()) : run(std::false_type());
   }
 
   template <int Dk, class Scalar, class Options, class Stored>

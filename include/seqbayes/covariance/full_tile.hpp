@@ -20,6 +20,7 @@
 #include <seqbayes/covariance/group.hpp>
 #include <seqbayes/covariance/resolution.hpp>
 #include <seqbayes/kernel/blocks.hpp>
+#include <seqbayes/kernel/columns.hpp>
 
 namespace seqbayes::detail {
 
@@ -29,7 +30,6 @@ struct FullTile {
   DiagonalBuffers<Scalar> diagonal;
   Buffer<Scalar> decays;    ///< a_t of a group's tokens, Dk each.
   Buffer<Scalar> products;  ///< A_t of a group's tokens, Dk each.
-  Buffer<Scalar> before;    ///< P before the tile.
 };
 
 /// Gains, innovation variances and (if asked) retrieval variances of consecutive tokens. `uniform`:
@@ -54,21 +54,21 @@ class FullGains {
     tile.products.reserve(G * dk_);
   }
 
-  /// Runs `count` of the tokens from the `first` on, from and to `covariance` (Dk x Dk). Fails at a
-  /// token that leaves little of P but its rounding, since only single tokens see what is left, and
-  /// goes forwards only if not all tokens were resolved (resolution.hpp).
+  /// Runs all tokens, or leaves `covariance` (Dk x Dk) as it was: fails where P overflows, and at a
+  /// token that leaves little of P but its rounding, since only single tokens see what is left.
+  /// Goes forwards only if not all tokens were resolved (resolution.hpp).
   template <class Stored>
-  GroupOutcome run(Stored& covariance, const GainTokens<Scalar>& x, Index first, Index count,
+  GroupOutcome run(Stored& covariance, const GainTokens<Scalar>& x,
                    const GainResults<Scalar>& out) {
     bool resolved = true;
     blocks_.load(covariance.data());
     diagonal_.start(covariance);
-    prepare(x, first, count, 0);
+    prepare(x, 0);
     blocks_.template sweep<G, R>(false);
-    for (Index t = 0; t < count; t += G) {
+    for (Index t = 0; t < x.count; t += G) {
       for (int j = 0; j < G; ++j) {
-        if (t + j < count) {
-          const auto seen = solve(x, first + t + j, j, out);
+        if (t + j < x.count) {
+          const auto seen = solve(x, t + j, j, out);
           if (seen.exhausted) return GroupOutcome::failed;
           resolved &= seen.resolved;
         } else {
@@ -79,15 +79,16 @@ class FullGains {
       const bool scaled = blocks_.decay(product(G - 1));
       if (scaled) diagonal_.round();
       load_updates();
-      prepare(x, first, count, t + G);
+      prepare(x, t + G);
       blocks_.template sweep<G, R>(scaled);
-      diagonal_.settle(blocks_, R);
+      diagonal_.settle(blocks_, R, (t + G) % default_tile == 0);
     }
     if (diagonal_.keeps(blocks_.scale())) {
       blocks_.forget_scale();
     } else if (blocks_.scale() != Scalar(1)) {
       diagonal_.round();
     }
+    if (!diagonal_.is_finite(blocks_)) return GroupOutcome::failed;
     blocks_.store(covariance.data());
     sized<Dk, Dk>(covariance).diagonal().array() += diagonal_.delta();
     return resolved ? GroupOutcome::both_ways : GroupOutcome::forwards;
@@ -115,16 +116,16 @@ class FullGains {
     }
   }
 
-  /// Decays and probes of the group at `t`; tokens past `count` are null.
-  [[gnu::flatten]] void prepare(const GainTokens<Scalar>& x, Index first, Index count, Index t) {
+  /// Decays and probes of the group at `t`; tokens past the last are null.
+  [[gnu::flatten]] void prepare(const GainTokens<Scalar>& x, Index t) {
     for (int j = 0; j < G; ++j) {
-      const bool real = t + j < count;
+      const bool real = t + j < x.count;
       if constexpr (uniform) {
-        decay_[j] = real ? x.uniform_decay(first + t + j) : Scalar(1);
+        decay_[j] = real ? x.uniform_decay(t + j) : Scalar(1);
         product_[j] = j > 0 ? product_[j - 1] * decay_[j] : decay_[j];
       } else {
         if (real) {
-          x.template decay<Dk>(first + t + j, tile_.decays.data() + j * dk_);
+          x.template decay<Dk>(t + j, tile_.decays.data() + j * dk_);
         } else {
           decay_row(j).setOnes();
         }
@@ -132,8 +133,8 @@ class FullGains {
         if (j > 0) product_row(j) *= product_row(j - 1);
       }
       if (real) {
-        probe(j) = product(j) * key(x, first + t + j);
-        if (variances) probe(G + j) = product(j) * query(x, first + t + j);
+        probe(j) = product(j) * key(x, t + j);
+        if (variances) probe(G + j) = product(j) * query(x, t + j);
       } else {
         probe(j).setZero();
         if (variances) probe(G + j).setZero();
@@ -152,32 +153,46 @@ class FullGains {
   [[gnu::flatten]] Observation<Scalar> solve(const GainTokens<Scalar>& x, Index i, int j,
                                              const GainResults<Scalar>& out) {
     const ConstRow k = key(x, i);
-    Row z(out.gain + i * dk_, dk_);
+    const ConstRow p = read(j);
+    Row z(out.gain + i * dk_, dk_), c = update(j);
     const auto a = decay(j);
-    diagonal_.predict(a, x.x.process_noise.row(x.first + i));
-
-    z = (product(j) * blocks_.scale()) * read(j) + diagonal_.delta() * k;
+    const auto reading = product(j);
+    const Scalar scale = blocks_.scale();
+    const RowView<Scalar> noise = x.x.process_noise.row(x.first + i);
+    Scalar written[G]{};  // c_s' k
     for (int s = 0; s < j; ++s) {
       update(s) *= a;
-      z -= update(s) * (update(s) * k).sum();
+      written[s] = (update(s) * k).sum();
     }
-    const Observation<Scalar> seen =
-        observe(z, k, diagonal_.variances(), x.x.observation_noise.row(x.first + i)[0]);
+    Scalar along(0), uncorrelated(0);
+    for_each_columns<Scalar>(dk_, [&]<int N>(Index at, Index width) {
+      const RowPart<Scalar, N> keys = part<N>(k, at, width);
+      diagonal_.template predict<N>(part<N>(a, at, width), noise, at, width);
+      RowPart<Scalar, N> sum = part<N>(p, at, width) * (part<N>(reading, at, width) * scale) +
+                               part<N>(diagonal_.delta(), at, width) * keys;
+      for (int s = 0; s < j; ++s) sum -= part<N>(update(s), at, width) * written[s];
+      part<N>(z, at, width) = sum;
+      along += (keys * sum).sum();
+      uncorrelated += (part<N>(diagonal_.variances(), at, width) * keys.square()).sum();
+    });
+    const Observation<Scalar> seen = observe(along, uncorrelated, z, k, diagonal_.variances(),
+                                             x.x.observation_noise.row(x.first + i)[0]);
     out.innovation_variance[i] = seen.variance;
-    if (seen.resolved) {
-      update(j) = z * (Scalar(1) / std::sqrt(seen.variance));
-    } else {
-      update(j).setZero();
-    }
-    diagonal_.keep_back(update(j), seen);
-    z *= Scalar(1) / seen.variance;
+    const Scalar of_update = seen.resolved ? 1 / std::sqrt(seen.variance) : Scalar(0);
+    const Scalar of_gain = 1 / seen.variance;
+    for_each_columns<Scalar>(dk_, [&]<int N>(Index at, Index width) {
+      const RowPart<Scalar, N> zs = part<N>(z, at, width);
+      part<N>(c, at, width) = zs * of_update;
+      part<N>(z, at, width) = zs * of_gain;
+    });
+    diagonal_.keep_back(c, seen);
     if constexpr (variances) {
       const ConstRow q = query(x, i);
       Scalar v = blocks_.scale() * (probe(G + j) * read(G + j)).sum() +
                  (diagonal_.delta() * q.square()).sum();
       for (int s = 0; s <= j; ++s) {
-        const Scalar c = (update(s) * q).sum();
-        v -= c * c;
+        const Scalar known = (update(s) * q).sum();
+        v -= known * known;
       }
       out.variance[i] = v;
     }
@@ -188,9 +203,14 @@ class FullGains {
   void load_updates() {
     const Scalar inverse = Scalar(1) / std::sqrt(blocks_.scale());
     for (int s = 0; s < G; ++s) {
-      diagonal_.write(update(s));
-      if (blocks_.scale() != Scalar(1)) update(s) *= inverse;
-      blocks_.lane(s) = -update(s);
+      Row c = update(s), lane = blocks_.lane(s);
+      for_each_columns<Scalar>(dk_, [&]<int N>(Index at, Index width) {
+        RowPart<Scalar, N> cs = part<N>(c, at, width);
+        diagonal_.template write<N>(cs, at, width);
+        cs *= inverse;
+        part<N>(c, at, width) = cs;
+        part<N>(lane, at, width) = -cs;
+      });
     }
   }
 
@@ -209,26 +229,6 @@ bool grows(const MatrixView<Scalar>& log_decay) {
     if (log_decay.row(i).vector().maxCoeff() > Scalar(0.25)) return true;
   }
   return false;
-}
-
-/// Runs all of the tokens, or leaves the covariance as it was. However many, Delta is that of
-/// `default_tile` tokens at most.
-template <int Dk, bool variances, bool uniform, class Scalar, class Stored>
-GroupOutcome run_full_gains(const GainTokens<Scalar>& x, Stored& covariance,
-                            const GainResults<Scalar>& out, FullTile<Scalar>& tile) {
-  Scalar* before = tile.before.reserve(covariance.size());
-  std::copy_n(covariance.data(), covariance.size(), before);
-  FullGains<Scalar, Dk, variances, uniform> pass(tile, x.key_dim);
-  GroupOutcome all = GroupOutcome::both_ways;
-  for (Index i = 0; i < x.count && all != GroupOutcome::failed; i += default_tile) {
-    all = std::min(all, pass.run(covariance, x, i, std::min(default_tile, x.count - i), out));
-  }
-  // No entry of a covariance is larger than all of its diagonal.
-  if (all != GroupOutcome::failed && all_in_domain(covariance.diagonal(), Domain::finite)) {
-    return all;
-  }
-  std::copy_n(before, covariance.size(), covariance.data());
-  return GroupOutcome::failed;
 }
 
 }  // namespace seqbayes::detail

@@ -229,7 +229,7 @@ class FullGainsVjp {
       for (int j = 0; j < G; ++j) solve_forward(g * G + j, j, product);
       if (g + 1 == groups()) break;
       for (int j = 0; j < G; ++j) {
-        diagonal_.write(blocks_.row(j));
+        diagonal_.template write<Dk>(blocks_.row(j), 0, dk_);
         blocks_.lane(j) = -blocks_.row(j);
       }
       probe_forward(g + 1);
@@ -248,7 +248,7 @@ class FullGainsVjp {
       c.setZero();
       return;
     }
-    diagonal_.predict(a, x_.x.process_noise.row(x_.first + t));
+    diagonal_.template predict<Dk>(a, x_.x.process_noise.row(x_.first + t), 0, dk_);
     const Row dz = row(tile_.dz, t), z = row(tile_.z, t);
     const ConstRow k = key(t);
     Keys y = product * blocks_.read(j) * blocks_.scale() + diagonal_.delta() * dz;

@@ -71,6 +71,17 @@ struct GainsCotangent {
   const Scalar* dlog_innovation_variance;  ///< With respect to ln s.
   const Scalar* dvariance;                 ///< Null: none.
   Scalar* dlog_decay;  ///< Result: with respect to the covariance's log decay, Dk a token.
+
+  /// That of tokens from the `first` on.
+  [[nodiscard]] GainsCotangent from(Index first, Index key_dim) const {
+    const Index at = first * key_dim;
+    return {gain + at,
+            innovation_variance + first,
+            dgain + at,
+            dlog_innovation_variance + first,
+            dvariance ? dvariance + first : nullptr,
+            dlog_decay + at};
+  }
 };
 
 /// A policy that takes many tokens at once (it names itself, `Self`).
@@ -87,7 +98,7 @@ struct GainsCotangent {
 ///   and `after` are the states around `tokens`, `d` is `GainsCotangent`, `dstate` the derivative
 ///   with respect to `after` and, on return, to `before`; derivatives with respect to fields are
 ///   added to `gradient`, matrices of all tokens. False, with nothing touched: these tokens have to
-///   be taken one by one.
+///   be taken in smaller parts, at last one by one.
 template <class P, class Scalar>
 concept GroupPolicy =
     CovariancePolicy<P> && detail::NamesItself<P> && std::is_floating_point_v<Scalar> && requires {

@@ -61,6 +61,7 @@ struct AccumulatedCovariance {
   using Self = AccumulatedCovariance;
   static constexpr bool has_variance = true;
   static constexpr bool propagates = true;
+  static constexpr bool composes = true;
 
   template <class Scalar, int Dk>
   using State = FullCovariance::State<Scalar, Dk>;

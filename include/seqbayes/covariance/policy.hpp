@@ -34,6 +34,10 @@ namespace seqbayes {
 ///
 /// - `log_innovation_variance(options, token, s)` -> ln s_t for the s_t > 0 that gain() returned,
 ///   if s_t may lie beyond the scalar's range;
+/// - `composes` = true, with `Self`, which names the struct itself: its state is the covariance of
+///   an exact filter, so that runs of tokens sum up to a `Segment` (segments/segment.hpp);
+/// - `Pending<Scalar, Dk, Storage>`, with `Self`: what a `Decoder` keeps of it, instead of copies
+///   of the state, one for each pending token (covariance/pending.hpp);
 /// - what `scan_vjp` takes, see `DifferentiablePolicy`;
 /// - what runs many tokens at once, see `GroupPolicy`. Without it a tile's gain pass runs token by
 ///   token, and only its memory pass in groups.

@@ -70,9 +70,8 @@ Observation<Scalar> observation(const Scalar& along, const Scalar& uncorrelated,
 /// of \hat P. Leaves in `z` what counts as \hat P k: the gain is z / s. A token whose s is no
 /// normal number observes nothing.
 template <class Z, class K, class Variances, class Scalar>
-Observation<Scalar> observe(Z& z, const K& k, const Variances& variances, const Scalar& r) {
-  const Scalar uncorrelated = (variances.array() * k.array().square()).sum();
-  const Scalar along = (k.array() * z.array()).sum();
+Observation<Scalar> observe(const Scalar& along, const Scalar& uncorrelated, Z& z, const K& k,
+                            const Variances& variances, const Scalar& r) {
   Observation<Scalar> seen = observation(along, uncorrelated, r);
   const Scalar most(Eigen::NumTraits<Scalar>::highest());
   if (!(seen.variance >= Scalar(4) / most && seen.variance <= most)) {
@@ -88,6 +87,12 @@ Observation<Scalar> observe(Z& z, const K& k, const Variances& variances, const 
     seen = observation(Scalar(0), uncorrelated, r);
   }
   return seen;
+}
+template <class Z, class K, class Variances, class Scalar>
+Observation<Scalar> observe(Z& z, const K& k, const Variances& variances, const Scalar& r) {
+  const Scalar along = (k.array() * z.array()).sum();
+  const Scalar uncorrelated = (variances.array() * k.array().square()).sum();
+  return observe(along, uncorrelated, z, k, variances, r);
 }
 
 /// What a delicate write that takes c_i^2 from each variance leaves there.
@@ -143,20 +148,21 @@ class TileDiagonal {
   const Row& variances() const { return variances_; }
   const Row& delta() const { return delta_; }
 
-  /// \hat P = D P D + Omega.
-  template <class Decay>
-  void predict(const Decay& decay, const RowView<Scalar>& process_noise) {
+  /// \hat P = D P D + Omega, channels first .. first + width - 1 (see `for_each_columns`).
+  template <int N, class Decay>
+  void predict(const Decay& decay, const RowView<Scalar>& process_noise, Index first, Index width) {
+    auto delta = delta_.template segment<N>(first, width);
+    auto variances = variances_.template segment<N>(first, width);
     const auto add = [&](const auto& noise) {
-      delta_ = delta_ * (decay * decay) + noise;
-      variances_ = variances_ * (decay * decay) + noise;
+      delta = delta * (decay * decay) + noise;
+      variances = variances * (decay * decay) + noise;
     };
     if (process_noise.size() == 1) {
       add(process_noise[0]);
     } else {
-      add(process_noise.template vector<Dk>().array());
+      add(process_noise.template vector<Dk>().array().template segment<N>(first, width));
     }
   }
-  /// What a write c of P = \hat P - c c' gives back.
   template <class C>
   void keep_back(const C& c, const Observation<Scalar>& seen) {
     if (!seen.delicate) return;
@@ -165,9 +171,9 @@ class TileDiagonal {
   }
   /// A write of the group that ends. Not before: within a group, all errors are those of the matrix
   /// before it.
-  template <class C>
-  void write(const C& c) {
-    variances_ -= c.square();
+  template <int N, class C>
+  void write(const C& c, Index first, Index width) {
+    variances_.template segment<N>(first, width) -= c.square();
   }
   /// The decays of a group, before the matrix takes them up.
   template <class Factors>
@@ -185,16 +191,23 @@ class TileDiagonal {
   }
 
   /// After a group: where little may be left of a variance but rounding, or Delta is far more than
-  /// all there is, the matrix takes up Delta, since their sum would lose digits that a step keeps,
-  /// and variances are read off. `probes` have been read from `blocks`.
+  /// all there is, or `always`, the matrix takes up Delta, since their sum would lose digits that a
+  /// step keeps, and variances are read off. `probes` have been read from `blocks`.
   template <class Blocks>
-  void settle(Blocks& blocks, Index probes) {
+  void settle(Blocks& blocks, Index probes, bool always = false) {
     // A minimum, unlike any(), is vectorised.
-    if (!delicate_ && (variances_ * Scalar(8) - delta_).minCoeff() >= Scalar(0)) return;
+    if (!always && !delicate_ && (variances_ * Scalar(8) - delta_).minCoeff() >= Scalar(0)) return;
     blocks.add_diagonal(delta_, probes);
     delta_.setZero();
     blocks.diagonal(variances_);
     delicate_ = false;
+  }
+  /// Whether P is: none of its entries is larger than all of its diagonal.
+  template <class Blocks>
+  [[nodiscard]] bool is_finite(const Blocks& blocks) {
+    blocks.diagonal(variances_);
+    variances_ += delta_;
+    return all_in_domain(variances_, Domain::finite);
   }
 
  private:

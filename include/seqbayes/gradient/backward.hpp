@@ -96,7 +96,7 @@ template <class L>
 void scan_vjp_checked(const L& layer, const typename L::State& initial_state,
                       const Sequence<typename L::Scalar>& x, const Cotangent<L>& cotangent,
                       Execution how, VjpScratch<L>& scratch, Gradient<L>& gradient) {
-  if constexpr (runs_tiled<L>) {
+  if constexpr (goes_back_tiled<L>) {
     if (how.chunk() != 1) {
       TiledVjp<L>(layer, initial_state, x, cotangent, scratch.tiled, scratch.checkpoints, gradient)
           .run(how.chunk_of(x.length(), default_tile));

@@ -4,8 +4,11 @@
 #pragma once
 
 #include <seqbayes/gradient/backward.hpp>
+#include <seqbayes/gradient/evidence_mixture.hpp>
 #include <seqbayes/gradient/information.hpp>
+#include <seqbayes/gradient/learned_noise.hpp>
 #include <seqbayes/gradient/several_writes.hpp>
+#include <seqbayes/gradient/student_t.hpp>
 #include <seqbayes/scan/threads.hpp>
 
 namespace seqbayes {
@@ -18,10 +21,11 @@ void check_vjp_call(const L& layer, const typename L::State& initial_state,
   using Scalar = typename L::Scalar;
   check_call(layer, initial_state, x);
   check_cotangent(layer, x, cotangent);
+  const InputWidths inputs = layer.inputs();
   const MatrixView<Scalar> variance(cotangent.variance.data(), cotangent.variance.size(), 1);
   for_each_field(
       [&](const char* name, auto, const Matrix<Scalar>& to) {
-        check_apart(layer, x, "gradient.", name, to.data(), to.size());
+        check_apart<Scalar>(inputs, x, "gradient.", name, to.data(), to.size());
         if (shares_memory(to.data(), to.size(), cotangent.mean) ||
             shares_memory(to.data(), to.size(), variance)) {
           fail(std::string("gradient.") + name + " shares memory with the cotangent");

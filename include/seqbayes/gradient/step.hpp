@@ -13,6 +13,8 @@ struct StepCotangent {
   Vector<Scalar, Dv> mean;
   Scalar variance{};
   Scalar log_evidence{};
+  Scalar innovation_variance{};  ///< Of a `FilterLayer`; what a layer made of it needs.
+  Scalar innovation_norm2{};     ///< Likewise.
 };
 
 /// The derivatives of a layer's step, as members; specialise it for a layer of your own.
@@ -92,8 +94,12 @@ struct StepVjp<Layer<Scalar, Dk, Dv, Model, Decay, Covariance>> {
     Vector<Scalar, Dv> dnu = Vector<Scalar, Dv>::Zero(layer.value_dim());
     if (L::has_variance && s > Scalar(0)) {  // log N(nu; 0, s I)
       const Scalar width = Scalar(static_cast<double>(layer.value_dim()));
-      dnu = nu * Scalar(-out.log_evidence) / s;
+      dnu = nu * Scalar(-out.log_evidence) / s + nu * Scalar(Scalar(2) * out.innovation_norm2);
       d.log_innovation_variance = -out.log_evidence * (width - nu.squaredNorm() / s) / Scalar(2);
+      // s may be infinite.
+      if (out.innovation_variance != Scalar(0)) {
+        d.log_innovation_variance += out.innovation_variance * s;
+      }
     }
     auto dlog_decay =
         detail::write_and_read_vjp<Model>(memory, decayed, options, decay, gain, token, nu,

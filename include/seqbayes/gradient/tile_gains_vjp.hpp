@@ -38,32 +38,63 @@ class TileGainsVjp {
   void run(const GainTokens<Scalar>& tokens, GainsCotangent<Scalar> d, const Covariance& before,
            const Covariance& after, Covariance& dcovariance, bool in_groups) {
     d.dlog_decay = scratch_.dlog_decay.reserve(tokens.count * tokens.key_dim);
-    bool done = false;
-    if constexpr (DifferentiableGroupPolicy<Policy, Scalar>) {
-      done = in_groups && Policy::template gains_vjp<Dk>(layer_.options(), tokens, before, after, d,
-                                                         dcovariance, gradient_, scratch_.groups);
+    if (!in_groups || !group(tokens, d, before, after, dcovariance)) {
+      run_forward(tokens, before);
+      backward(tokens, d, 0, tokens.count, after, dcovariance, in_groups);
     }
-    if (!done) by_token(tokens, d, before, dcovariance);
     if constexpr (Policy::propagates) add_log_decay(tokens, d);
   }
 
  private:
-  void by_token(const GainTokens<Scalar>& tokens, const GainsCotangent<Scalar>& in,
-                const Covariance& before, Covariance& dcovariance) {
-    run_forward(tokens, before);
+  /// Whether all tokens could be taken back at once; if not, nothing is done.
+  bool group(const GainTokens<Scalar>& tokens, const GainsCotangent<Scalar>& d,
+             const Covariance& before, const Covariance& after, Covariance& dcovariance) {
+    if constexpr (DifferentiableGroupPolicy<Policy, Scalar>) {
+      return Policy::template gains_vjp<Dk>(layer_.options(), tokens, before, after, d, dcovariance,
+                                            gradient_, scratch_.groups);
+    }
+    return false;
+  }
+
+  /// Tokens `first` to `last - 1` of the tile, whose covariances `run_forward` has kept: in halves,
+  /// so that few of them go one by one where few have to.
+  void backward(const GainTokens<Scalar>& tokens, const GainsCotangent<Scalar>& d, Index first,
+                Index last, const Covariance& after, Covariance& dcovariance, bool in_groups) {
+    constexpr Index fewest = 8;
+    if (!in_groups || last - first <= fewest) {
+      for (Index i = last; i-- > first;) by_token(tokens, d, i, dcovariance);
+      return;
+    }
+    const auto& before = scratch_.before;
+    const GainTokens<Scalar> part{tokens.x,
+                                  tokens.first + first,
+                                  last - first,
+                                  tokens.key_dim,
+                                  tokens.memory_decay + first * tokens.memory_width,
+                                  tokens.memory_width};
+    const bool whole = first == 0 && last == tokens.count;  // has been tried
+    if (!whole && group(part, d.from(first, tokens.key_dim), before[std::size_t(first)],
+                        last == tokens.count ? after : before[std::size_t(last)], dcovariance)) {
+      return;
+    }
+    const Index middle = (first + last) / 2;
+    backward(tokens, d, middle, last, after, dcovariance, in_groups);
+    backward(tokens, d, first, middle, after, dcovariance, in_groups);
+  }
+
+  void by_token(const GainTokens<Scalar>& tokens, const GainsCotangent<Scalar>& in, Index i,
+                Covariance& dcovariance) {
     Keys decay = Keys::Ones(tokens.key_dim);
     GainCotangent<Scalar, Dk> d;
-    for (Index i = tokens.count; i-- > 0;) {
-      TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient_, tokens.first + i);
-      d.gain = Eigen::Map<const Keys>(in.dgain + i * tokens.key_dim, tokens.key_dim);
-      d.log_innovation_variance = in.dlog_innovation_variance[i];
-      if (in.dvariance) d.variance = in.dvariance[i];
-      if constexpr (Policy::propagates) tokens.template decay<Dk>(i, decay.data());
-      step(tokens.x.token(tokens.first + i), decay, scratch_.before[static_cast<std::size_t>(i)], d,
-           dcovariance, grad);
-      if constexpr (Policy::propagates) {
-        Eigen::Map<Keys>(in.dlog_decay + i * tokens.key_dim, tokens.key_dim) = d.dlog_decay;
-      }
+    TokenGradient<Scalar> grad = token_gradient<Scalar>(gradient_, tokens.first + i);
+    d.gain = Eigen::Map<const Keys>(in.dgain + i * tokens.key_dim, tokens.key_dim);
+    d.log_innovation_variance = in.dlog_innovation_variance[i];
+    if (in.dvariance) d.variance = in.dvariance[i];
+    if constexpr (Policy::propagates) tokens.template decay<Dk>(i, decay.data());
+    step(tokens.x.token(tokens.first + i), decay, scratch_.before[static_cast<std::size_t>(i)], d,
+         dcovariance, grad);
+    if constexpr (Policy::propagates) {
+      Eigen::Map<Keys>(in.dlog_decay + i * tokens.key_dim, tokens.key_dim) = d.dlog_decay;
     }
   }
 

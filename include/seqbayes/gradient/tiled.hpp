@@ -26,11 +26,15 @@ struct TiledVjpScratch {
   Buffer<Scalar> own_erase;
 };
 
-/// Nothing for layers that don't run in tiles.
+/// Whether scan_vjp goes back in tiles: where scan runs in tiles, but for layers made of others.
+template <class L>
+inline constexpr bool goes_back_tiled = runs_tiled<L>;
+
+/// Nothing for layers that don't go back in tiles.
 template <class L>
 struct TiledVjpScratchOf : std::type_identity<NoScratch> {};
 template <class L>
-requires runs_tiled<L>
+requires goes_back_tiled<L>
 struct TiledVjpScratchOf<L> : std::type_identity<TiledVjpScratch<L>> {
 };
 

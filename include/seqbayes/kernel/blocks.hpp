@@ -76,8 +76,9 @@ class FullBlocks {
   void forget_scale() { scale_ = Scalar(1); }
   /// The diagonal of P.
   template <class Diagonal>
-  void diagonal(Diagonal& diagonal) {
-    for (Index i = 0; i < dk_; ++i) diagonal[i] = block(i / N * N)[i * N + i % N] * scale_;
+  void diagonal(Diagonal& diagonal) const {
+    for (Index i = 0; i < dk_; ++i)
+      diagonal[i] = buffers_.blocks.data()[i / N * N * dk_ + i * N + i % N] * scale_;
   }
   /// Adds to the diagonal of P, and to what the first `probes` probes have read.
   template <class Diagonal>

@@ -38,6 +38,16 @@ template <class Scalar, int N>
 using RowPart = Eigen::Array<Scalar, N, 1, Eigen::ColMajor,
                              N == Eigen::Dynamic ? columns_at_once<Scalar> : N, 1>;
 
+/// Entries first to first + width - 1 of a row, or the number that stands for all of them.
+template <int N, class Row>
+auto part(Row&& row, Index first, Index width) {
+  if constexpr (requires { row.template segment<N>(first, width); }) {
+    return row.template segment<N>(first, width);
+  } else {
+    return row;
+  }
+}
+
 /// Entries first to first + width - 1 of M' x for a row-major M.
 template <int N, class Matrix, class X>
 auto read_part(const Matrix& m, const X& x, Index first, Index width) {

@@ -81,6 +81,7 @@ class Layer {
   using State = LayerState<Scalar, Dk, Dv, typename Policy::template State<Scalar, Dk>>;
   /// Whether the layer is a filter: `step` and `scan` yield variance and evidence beside the mean.
   static constexpr bool has_variance = Policy::has_variance;
+  using Output = std::conditional_t<has_variance, StepOutput<Scalar, Dv>, StepMean<Scalar, Dv>>;
   /// Which of the `LayerOptions` it reads; none where its policy has options of its own.
   static constexpr OptionsRead reads = [] {
     OptionsRead read;
@@ -131,9 +132,9 @@ class Layer {
 
   /// Decays, writes and reads one token. Checks nothing but by debug assertions and, with static
   /// widths, never allocates; `scan` is the checked entrance.
-  auto step(State& state, const Token<Scalar>& token) const {
+  Output step(State& state, const Token<Scalar>& token) const {
     if constexpr (has_variance) {
-      StepOutput<Scalar, Dv> out;
+      Output out;
       const auto [s, norm2] = write(state, token, out.mean);
       out.variance = Policy::template variance<Dk>(options_, token, state.covariance);
       out.log_evidence = detail::log_density<Policy>(options_, token, norm2, s, value_dim());

@@ -54,7 +54,7 @@ void check_call(const Layer& layer, const typename Layer::State& state,
 template <class L>
 void check_output(const L& layer, const Sequence<typename L::Scalar>& x,
                   const Matrix<typename L::Scalar>& mean) {
-  check_apart(layer, x, "out.", "mean", mean.data(), mean.size());
+  check_apart<typename L::Scalar>(layer.inputs(), x, "out.", "mean", mean.data(), mean.size());
 }
 template <class L>
 void check_output(const L& layer, const Sequence<typename L::Scalar>& x,
@@ -65,7 +65,8 @@ template <class L>
 void check_output(const L& layer, const Sequence<typename L::Scalar>& x,
                   const Output<typename L::Scalar>& out) {
   check_output(layer, x, out.mean);
-  check_apart(layer, x, "out.", "variance", out.variance.data(), out.variance.size());
+  check_apart<typename L::Scalar>(layer.inputs(), x, "out.", "variance", out.variance.data(),
+                                  out.variance.size());
 }
 
 /// Runs checked input. Tiles where the layer can, unless it is asked to run token by token.
@@ -91,6 +92,7 @@ void run(const L& layer, typename L::State& state, const Sequence<typename L::Sc
       store(y.mean);
       out.variance[t] = y.variance;
       *out.log_evidence += y.log_evidence;
+      if (out.token_evidence) out.token_evidence[t] = y.log_evidence;
       if constexpr (FilterLayer<L>) {
         out.innovation_variance[t] = y.innovation_variance;
         out.innovation_norm2[t] = y.innovation_norm2;
@@ -100,6 +102,17 @@ void run(const L& layer, typename L::State& state, const Sequence<typename L::Sc
     } else {
       store(layer.step(state, token).mean);
     }
+  }
+}
+
+/// Gives an output of `scan` its shape.
+template <class L, class Out>
+void reserve_output(const L& layer, Index length, Out& out) {
+  out.mean.resize(length, layer.value_dim());
+  if constexpr (ProbabilisticLayer<L>) {
+    out.variance.resize(length);
+    out.innovation_variance.resize(FilterLayer<L> ? length : 0);
+    out.innovation_norm2.resize(out.innovation_variance.size());
   }
 }
 
@@ -123,10 +136,7 @@ template <ProbabilisticLayer L>
 void scan_checked(const L& layer, typename L::State& state, const Sequence<typename L::Scalar>& x,
                   Output<typename L::Scalar>& out, Workspace<typename L::Scalar>& workspace,
                   Execution how) {
-  out.mean.resize(x.length(), layer.value_dim());
-  out.variance.resize(x.length());
-  out.innovation_variance.resize(FilterLayer<L> ? x.length() : 0);
-  out.innovation_norm2.resize(out.innovation_variance.size());
+  reserve_output(layer, x.length(), out);
   CompensatedSum<typename L::Scalar> log_evidence;
   run<true>(layer, state, x, how, workspace,
             {out.mean.data(), out.variance.data(), &log_evidence, out.innovation_variance.data(),

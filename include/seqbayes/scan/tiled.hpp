@@ -70,9 +70,11 @@ class TiledScan {
     }
     if constexpr (probabilistic) {
       for (Index i = 0; i < count; ++i) {
-        *out.log_evidence += log_density<Policy>(layer_.options(), x_.token(first + i),
-                                                 in_.innovation_norm2.data()[i],
-                                                 in_.innovation_variance.data()[i], dv_);
+        const Scalar evidence = log_density<Policy>(layer_.options(), x_.token(first + i),
+                                                    in_.innovation_norm2.data()[i],
+                                                    in_.innovation_variance.data()[i], dv_);
+        *out.log_evidence += evidence;
+        if (out.token_evidence) out.token_evidence[first + i] = evidence;
       }
       if (!out.innovation_variance) return;
       std::copy_n(in_.innovation_variance.data(), count, out.innovation_variance + first);
@@ -147,16 +149,22 @@ void run_tiles(const SeveralWrites<Base, Writes>& layer, typename Base::State& s
   Scalar* mean = workspace.means_of_writes.reserve(tokens * Writes * dv);
   Scalar* variance =
       probabilistic ? workspace.variances_of_writes.reserve(tokens * Writes) : nullptr;
+  Scalar* evidence =
+      out.token_evidence ? workspace.evidences_of_writes.reserve(tokens * Writes) : nullptr;
   for (Index first = 0; first < x.length(); first += tokens) {
     const Index count = std::min(tokens, x.length() - first);
     const Sequence<Scalar> part = x.tokens(first, count);
     const Sequence<Scalar> writes = expand_writes(layer, part, workspace.writes);
     TiledScan<Base, probabilistic>(layer.base(), state, writes, workspace)
-        .run(count * Writes, {mean, variance, out.log_evidence});
+        .run(count * Writes, {mean, variance, out.log_evidence, nullptr, nullptr, evidence});
     for (Index t = 0; t < count; ++t) {
       const Index last = t * Writes + Writes - 1;
       std::copy_n(mean + last * dv, dv, out.mean + (first + t) * dv);
       if constexpr (probabilistic) out.variance[first + t] = variance[last];
+      if (evidence) {
+        out.token_evidence[first + t] =
+            Eigen::Map<const Vector<Scalar, Writes>>(evidence + t * Writes).sum();
+      }
     }
   }
 }

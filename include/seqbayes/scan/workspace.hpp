@@ -2,6 +2,9 @@
 /// Scratch that repeated scans share, so that they don't allocate.
 #pragma once
 
+#include <utility>
+#include <vector>
+
 #include <seqbayes/covariance/full_tile.hpp>
 #include <seqbayes/kernel/memory_tile.hpp>
 #include <seqbayes/sequence/sequence.hpp>
@@ -17,7 +20,17 @@ struct Workspace {
   detail::MemoryTile<Scalar> memory;
   detail::FullTile<Scalar> covariance;
   Fields<Matrix<Scalar>> writes;  ///< Of several writes a token: their fields, and what they yield.
-  detail::Buffer<Scalar> means_of_writes, variances_of_writes;
+  detail::Buffer<Scalar> means_of_writes, variances_of_writes, evidences_of_writes;
+  /// What the layers yield that another is made of, for each level of such layers; the outermost
+  /// level's is the last. A scan takes one and gives it back.
+  std::vector<detail::Buffer<Scalar>> of_parts;
+
+  detail::Buffer<Scalar> take_parts() {
+    if (of_parts.empty()) return {};
+    detail::Buffer<Scalar> last = std::move(of_parts.back());
+    of_parts.pop_back();
+    return last;
+  }
 
   /// The scratch of a policy's group form: the one that is kept here, or, of a type that isn't,
   /// the caller's own.

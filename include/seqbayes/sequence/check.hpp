@@ -121,6 +121,15 @@ void check_field(const char* name, Domain domain, const MatrixView<Scalar>& fiel
   }
 }
 
+template <class Scalar>
+void check_fields(const InputWidths& inputs, const Sequence<Scalar>& x) {
+  for_each_field(
+      [&](const char* name, Domain domain, const auto& field, const InputWidth& input) {
+        check_field(name, domain, field, input, x.length());
+      },
+      x, inputs);
+}
+
 /// Whether `size` entries from `data` on overlap with what a view looks at.
 template <class Scalar>
 bool shares_memory(const Scalar* data, Index size, const MatrixView<Scalar>& view) {
@@ -131,10 +140,9 @@ bool shares_memory(const Scalar* data, Index size, const MatrixView<Scalar>& vie
 }
 
 /// Refuses results in memory that the layer reads.
-template <class Layer, class Scalar>
-void check_apart(const Layer& layer, const Sequence<Scalar>& x, const char* set, const char* result,
-                 const Scalar* data, Index size) {
-  const InputWidths inputs = layer.inputs();
+template <class Scalar>
+void check_apart(const InputWidths& inputs, const Sequence<Scalar>& x, const char* set,
+                 const char* result, const Scalar* data, Index size) {
   for_each_field(
       [&](const char* name, auto, const MatrixView<Scalar>& field, const InputWidth& input) {
         if (input.width == 0 || !shares_memory(data, size, field)) return;
@@ -149,12 +157,7 @@ void check_apart(const Layer& layer, const Sequence<Scalar>& x, const char* set,
 /// @throws std::invalid_argument naming the field, its shape and its first bad row.
 template <class Layer>
 void check_inputs(const Layer& layer, const Sequence<typename Layer::Scalar>& x) {
-  const InputWidths inputs = layer.inputs();
-  for_each_field(
-      [&](const char* name, Domain domain, const auto& field, const InputWidth& input) {
-        detail::check_field(name, domain, field, input, x.length());
-      },
-      x, inputs);
+  detail::check_fields(layer.inputs(), x);
 }
 
 }  // namespace seqbayes

@@ -7,9 +7,9 @@
 #pragma once
 
 #include <algorithm>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -141,8 +141,14 @@ class Header {
   int ignored_ = 0;  // objects and arrays open inside a member of no meaning
 };
 
-inline Tensor parse_tensor(const std::string& name, const Header::Entry& entry,
-                           std::span<const std::byte> data) {
+// Where a tensor's bytes lie in the data.
+struct Place {
+  std::size_t begin = 0, end = 0;
+  // clang-tidy 14 takes the comparison that is generated with 0 for a pointer.
+  friend auto operator<=>(const Place&, const Place&) = default;  // NOLINT(modernize-use-nullptr)
+};
+
+inline Place place_of(const std::string& name, const Header::Entry& entry, std::size_t size) {
   if (!entry.dtype) fail(name, "has no dtype string");
   if (!entry.shape) fail(name, "has no shape array");
   if (!entry.data_offsets) fail(name, "has no data_offsets array");
@@ -151,8 +157,14 @@ inline Tensor parse_tensor(const std::string& name, const Header::Entry& entry,
   const auto begin = static_cast<std::size_t>(offsets[0]);
   const auto end = static_cast<std::size_t>(offsets[1]);
   if (begin > end) fail(name, "has data that end before they begin");
-  if (end > data.size()) fail(name, "has data beyond the end of the file");
-  Tensor tensor{name, *entry.dtype, *entry.shape, data.subspan(begin, end - begin)};
+  if (end > size) fail(name, "has data beyond the end of the file");
+  return {begin, end};
+}
+
+// Of an entry that has a place.
+inline Tensor tensor_of(const std::string& name, const Header::Entry& entry,
+                        std::span<const std::byte> bytes) {
+  Tensor tensor{name, *entry.dtype, *entry.shape, bytes};
   checked_dtype(tensor);
   return tensor;
 }
@@ -167,25 +179,18 @@ inline Header parse_header(std::string_view text) {
 }
 
 // Upstream's rule: every byte of the data belongs to one tensor.
-inline void check_cover(const std::map<std::string, Tensor, std::less<>>& tensors,
-                        std::span<const std::byte> data) {
-  std::vector<const Tensor*> order;
-  order.reserve(tensors.size());
-  for (const auto& [name, tensor] : tensors) order.push_back(&tensor);
-  const auto place = [](const Tensor* tensor) {
-    return std::pair(tensor->bytes.data(), tensor->bytes.size());
-  };
-  std::sort(order.begin(), order.end(),
-            [&](const Tensor* a, const Tensor* b) { return place(a) < place(b); });
-  const std::byte* next = data.data();
-  for (const Tensor* tensor : order) {
-    if (tensor->bytes.data() < next) fail(tensor->name, "overlaps the data of another tensor");
-    if (tensor->bytes.data() > next) fail(tensor->name, "has unused bytes before its data");
-    next += tensor->bytes.size();
+inline void check_cover(const std::map<std::string, Place>& places, std::size_t size) {
+  std::vector<std::pair<Place, std::string_view>> order;
+  order.reserve(places.size());
+  for (const auto& [name, place] : places) order.emplace_back(place, name);
+  std::sort(order.begin(), order.end());
+  std::size_t next = 0;
+  for (const auto& [place, name] : order) {
+    if (place.begin < next) fail(name, "overlaps the data of another tensor");
+    if (place.begin > next) fail(name, "has unused bytes before its data");
+    next = place.end;
   }
-  if (next != data.data() + data.size()) {
-    throw Error("there are unused bytes after the last tensor");
-  }
+  if (next != size) throw Error("there are unused bytes after the last tensor");
 }
 
 // The header of a file that holds these tensors in this order, padded so that the data are aligned.

@@ -64,21 +64,25 @@ std::vector<Tensor> run(const Heads<L>& heads, const State& initial, const Input
   seqbayes::scan(threads(heads.layers[0], extents), heads.layers, states, batch.sequences(),
                  results, heads.how);
 
-  const Tensor mean = empty_rows<Scalar>(extents, heads.layers[0].value_dim());
+  const auto result = [&x](const Shape& sizes) {
+    return x.mask.defined() ? ::torch::zeros(sizes, dtype<Scalar>)
+                            : ::torch::empty(sizes, dtype<Scalar>);
+  };
+  const auto [sequences, length, count] = extents;
+  const Tensor mean = result({sequences, length, count, heads.layers[0].value_dim()});
   std::vector<Tensor> tensors = {mean};
   if constexpr (probabilistic) {
-    const Tensor variance =
-        ::torch::empty({extents.sequences, extents.length, extents.heads}, dtype<Scalar>);
+    const Tensor variance = result({sequences, length, count});
     const Tensor column = variance.unsqueeze(3);
     for (Index i = 0; i < extents.items(); ++i) {
-      item_rows<Scalar>(mean, i) = results[std::size_t(i)].mean;
-      item_rows<Scalar>(column, i) = results[std::size_t(i)].variance;
+      batch.item_rows(mean, i) = results[std::size_t(i)].mean;
+      batch.item_rows(column, i) = results[std::size_t(i)].variance;
     }
     tensors.push_back(variance);
     tensors.push_back(pack<Scalar>(extents, {}, results, &OutputOf<L>::log_evidence));
   } else {
     for (Index i = 0; i < extents.items(); ++i) {
-      item_rows<Scalar>(mean, i) = results[std::size_t(i)];
+      batch.item_rows(mean, i) = results[std::size_t(i)];
     }
   }
   const State state = pack_state(heads.layers[0], extents, states);
@@ -106,7 +110,8 @@ std::vector<Cotangent<L>> cotangents(const L& layer, const Batch<L>& batch,
       kept.push_back(rows.transpose(1, 2).contiguous());  // [B, H, T, 1]
       const Scalar* first = kept.back().template data_ptr<Scalar>();
       for (std::size_t i = 0; i < items.size(); ++i) {
-        items[i].variance = {first + Index(i) * extents.length, extents.length};
+        const Index item = Index(i);
+        items[i].variance = {first + item * extents.length + batch.first(item), batch.count(item)};
       }
     }
     unpack<Scalar>("the gradient of the log evidence", d[2], extents, {}, items,
@@ -147,13 +152,13 @@ std::pair<Inputs, State> run_vjp(const Heads<L>& heads, const State& initial, co
   Inputs dx;
   for_each_field(
       [&](auto, auto, const Tensor& read, Tensor& to) {
-        if (read.defined()) to = empty_rows<Scalar>(extents, read.size(3));
+        if (read.defined()) to = ::torch::zeros(read.sizes(), dtype<Scalar>);
       },
       batch.fields(), dx);
   for (Index i = 0; i < extents.items(); ++i) {
     for_each_field(
-        [i](auto, auto, const Matrix<Scalar>& from, const Tensor& to) {
-          if (to.defined()) item_rows<Scalar>(to, i) = from;
+        [&](auto, auto, const Matrix<Scalar>& from, const Tensor& to) {
+          if (to.defined()) batch.item_rows(to, i) += from;  // of all value heads of a group
         },
         gradients[std::size_t(i)], dx);
   }
@@ -185,8 +190,9 @@ struct ScanFunction : ::torch::autograd::Function<ScanFunction<L, probabilistic>
   struct Call : ::torch::CustomClassHolder {
     Heads<L> heads;
     std::vector<bool> given;  // which of the tensors are defined
-    Call(Heads<L> all, std::vector<bool> defined)
-        : heads(std::move(all)), given(std::move(defined)) {}
+    Tensor mask;
+    Call(Heads<L> all, std::vector<bool> defined, Tensor tokens)
+        : heads(std::move(all)), given(std::move(defined)), mask(std::move(tokens)) {}
   };
 
   /// The results of `run` on the query's device.
@@ -215,7 +221,8 @@ struct ScanFunction : ::torch::autograd::Function<ScanFunction<L, probabilistic>
           if (tensor.defined()) tensors.push_back(tensor);
         },
         inputs);
-    const auto call = c10::make_intrusive<Call>(std::move(heads), std::move(given));
+    const auto call =
+        c10::make_intrusive<Call>(std::move(heads), std::move(given), inputs.first.mask);
     std::vector<Tensor> results = ScanFunction::apply(call, at::TensorList(tensors));
     if (query.defined() && !query.device().is_cpu()) {
       for (Tensor& result : results) result = result.to(query.device());
@@ -256,6 +263,7 @@ struct ScanFunction : ::torch::autograd::Function<ScanFunction<L, probabilistic>
           if (call.given[position++]) tensor = tensors[next++];
         },
         result);
+    result.first.mask = call.mask;
     return result;
   }
 };

@@ -10,6 +10,7 @@
 #include <span>
 #include <utility>
 
+#include <seqbayes/adapters/detail/replace.hpp>
 #include <seqbayes/adapters/safetensors.hpp>
 #include <seqbayes/adapters/torch/mixer.hpp>
 
@@ -51,7 +52,8 @@ inline const Names<Rule> rule_names = {{"linear_attention", Rule::linear_attenti
                                        {"delta_net", Rule::delta_net},
                                        {"gated_delta_net", Rule::gated_delta_net},
                                        {"diagonal_kalman", Rule::diagonal_kalman},
-                                       {"bayesian", Rule::bayesian}};
+                                       {"bayesian", Rule::bayesian},
+                                       {"student_t", Rule::student_t}};
 inline const Names<Forgetting> forgetting_names = {{"dial", Forgetting::dial},
                                                    {"tied", Forgetting::tied}};
 
@@ -87,28 +89,15 @@ inline auto weight_files(const std::filesystem::path& directory) {
   try {
     result = {index, {}};
     const auto json = read_json(index);
-    for (const auto& shard : json.at("weight_map")) {
-      result.second.insert(directory / shard.get<std::string>());
+    for (const auto& entry : json.at("weight_map")) {
+      const std::filesystem::path shard = entry.get<std::string>();
+      if (shard != shard.filename()) fail(shard.string() + " lies outside of the checkpoint");
+      result.second.insert(directory / shard);
     }
   } catch (const std::exception& error) {
     fail(index, error.what());
   }
   return result;
-}
-
-/// `write(path)` beside the file, which it then replaces.
-template <class Write>
-void replace(const std::filesystem::path& file, const Write& write) {
-  std::filesystem::path partial = file;
-  partial += ".partial";
-  try {
-    write(partial);
-    std::filesystem::rename(partial, file);
-  } catch (...) {
-    std::error_code ignored;
-    std::filesystem::remove(partial, ignored);
-    throw;
-  }
 }
 
 }  // namespace detail
@@ -118,6 +107,14 @@ inline LanguageModelOptions LanguageModelOptions::read(const std::filesystem::pa
   const auto is_null = [&](const char* name) {
     return !json.contains(name) || json[name].is_null();
   };
+  for (const char* size :
+       {"hidden_size", "num_heads", "num_v_heads", "head_dim", "conv_size", "expand_k", "expand_v",
+        "hidden_ratio", "intermediate_size", "vocab_size", "num_hidden_layers"}) {
+    // So that the product of two is a number.
+    if (!is_null(size) && !(std::abs(json[size].get<double>()) <= 0x1p30)) {
+      detail::fail(std::string(size) + " is too large");
+    }
+  }
   const auto get = [&](const char* name, auto otherwise) {
     return is_null(name) ? otherwise : json[name].template get<decltype(otherwise)>();
   };
@@ -195,7 +192,7 @@ inline void LanguageModelOptions::write(const std::filesystem::path& file) const
     json["forgetting"] = detail::name_of(detail::forgetting_names, mixer.forgetting);
     json["forgetting_start"] = mixer.forgetting_start;
   }
-  detail::replace(file, [&](const std::filesystem::path& partial) {
+  seqbayes::detail::replace(file, [&](const std::filesystem::path& partial) {
     std::ofstream stream(partial);
     stream << json.dump(2) << '\n';
     stream.close();
@@ -205,7 +202,7 @@ inline void LanguageModelOptions::write(const std::filesystem::path& file) const
 
 namespace detail {
 
-/// Copies a checkpoint's tensors into the parameters of the same names, file by file. What only a
+/// Copies a checkpoint's tensors into the parameters of the same names, one by one. What only a
 /// filter has (see `Mixer`) may be missing where `is_filter` is false; it stays as it is then.
 /// @throws std::invalid_argument naming the file and what is missing, left over, or of another
 /// shape.
@@ -220,12 +217,12 @@ inline void load(::torch::nn::Module& module, const std::filesystem::path& direc
   }
   const auto [listing, files] = weight_files(directory);
   for (const auto& path : files) {
-    const auto file = safetensors::File::read(path);
+    safetensors::Reader file(path);
     for (const std::string& name : file.names()) {
       Tensor* parameter = parameters.find(name);
       if (parameter == nullptr && name == "lm_head.weight") continue;  // tied: the embedding again
       if (parameter == nullptr) fail(path, "the model has no " + name);
-      const safetensors::Tensor& stored = file.at(name);
+      const safetensors::Tensor stored = file.read(name);
       if (parameter->sizes() != at::IntArrayRef(stored.shape)) {
         fail(path, name + " is " + shape(stored.shape) + ", expected " + shape(parameter->sizes()));
       }
@@ -251,7 +248,7 @@ inline void save(const ::torch::nn::Module& module, const std::filesystem::path&
     const std::span numbers(kept.back().data_ptr<float>(), std::size_t(kept.back().numel()));
     tensors.push_back(safetensors::view(entry.key(), kept.back().sizes().vec(), numbers));
   }
-  replace(file, [&](const std::filesystem::path& partial) {
+  seqbayes::detail::replace(file, [&](const std::filesystem::path& partial) {
     safetensors::write(partial, tensors, {{"format", "pt"}});
   });
 }

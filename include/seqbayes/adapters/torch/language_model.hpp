@@ -22,8 +22,8 @@ class BlockImpl : public ::torch::nn::Module {
     register_module("mlp_norm", mlp_norm);
     register_module("mlp", mlp);
   }
-  Tensor forward(Tensor x, MixerState& state) {
-    x = x + attn(attn_norm(x), state);
+  Tensor forward(Tensor x, MixerState& state, const Tensor& mask) {
+    x = x + attn(attn_norm(x), state, mask);
     return x + mlp(mlp_norm(x));
   }
   RmsNorm attn_norm;
@@ -64,9 +64,13 @@ class LanguageModelImpl : public ::torch::nn::Module {
   }
 
   /// Logits [B, T, vocab_size] of tokens [B, T] (int64) that follow those of the cache, which is
-  /// advanced; an empty cache is the start of a text.
+  /// advanced; an empty cache is the start of a text. Texts of different lengths are padded on
+  /// either side, with any tokens, which `mask` (see `Inputs`) excludes: they have no trace in the
+  /// cache, and their logits no meaning.
   /// @throws std::invalid_argument if the cache is another model's; it is then as it was.
-  Tensor forward(const Tensor& tokens, Cache& cache) { return logits(hidden(tokens, cache)); }
+  Tensor forward(const Tensor& tokens, Cache& cache, const Tensor& mask = {}) {
+    return logits(hidden(tokens, cache, mask));
+  }
   /// The same for a whole text.
   Tensor forward(const Tensor& tokens) {
     Cache cache;
@@ -75,7 +79,7 @@ class LanguageModelImpl : public ::torch::nn::Module {
 
   /// What `forward` gives `logits`, [B, T, hidden_size]: where few positions count, pick them
   /// first, as the output product is a good part of a small model's work.
-  Tensor hidden(const Tensor& tokens, Cache& cache) {
+  Tensor hidden(const Tensor& tokens, Cache& cache, const Tensor& mask = {}) {
     const auto layers = model->layers->size();
     Cache next = cache.empty() ? Cache(layers) : cache;
     if (next.size() != layers) {
@@ -84,7 +88,7 @@ class LanguageModelImpl : public ::torch::nn::Module {
     }
     Tensor x = model->embeddings(tokens);
     for (std::size_t i = 0; i < layers; ++i) {
-      x = model->layers->ptr<BlockImpl>(i)->forward(x, next[i]);
+      x = model->layers->ptr<BlockImpl>(i)->forward(x, next[i], mask);
     }
     cache = std::move(next);
     return model->norm(x);
@@ -120,7 +124,8 @@ inline LanguageModel read_language_model(const std::filesystem::path& directory,
 }
 
 /// The same with the checkpoint's own options, or as another rule: from a reset layer to a filter
-/// at `MixerOptions::reset`, whose outputs are those of the checkpoint until it is trained.
+/// at `MixerOptions::reset`, whose outputs are those of the checkpoint until it is trained (but for
+/// `student_t`, which weighs outliers from the start).
 inline LanguageModel read_language_model(const std::filesystem::path& directory,
                                          at::ScalarType dtype = at::kFloat,
                                          std::optional<Rule> rule = std::nullopt) {

@@ -35,17 +35,17 @@ struct MixerOptions {
   }
   /// @throws std::invalid_argument if there is no such mixer.
   void check() const {
-    if (hidden_size <= 0 || head_dim <= 0 || num_heads <= 0 || value_dim() <= 0 || conv_size < 0 ||
+    if (hidden_size <= 0 || head_dim <= 0 || num_heads <= 0 || conv_size < 0 ||
+        !(std::abs(static_cast<double>(head_dim) * expand_v) <= 0x1p30) || value_dim() <= 0 ||
         value_heads() % num_heads != 0) {
-      detail::fail("mixer options: widths must be > 0, value heads a multiple of the heads");
+      detail::fail(
+          "mixer options: widths must be > 0 and below 2^30, value heads a multiple of the heads");
     }
     if (is_filter() && allow_neg_eigval) {
       detail::fail("mixer options: a filter has no write strength beyond 1 (allow_neg_eigval)");
     }
   }
-  [[nodiscard]] bool is_filter() const {
-    return rule == Rule::diagonal_kalman || rule == Rule::bayesian;
-  }
+  [[nodiscard]] bool is_filter() const { return rule >= Rule::diagonal_kalman; }
   [[nodiscard]] bool corrects() const { return rule > Rule::ssd; }
   [[nodiscard]] bool decays() const {
     return rule == Rule::ssd || rule == Rule::gated_delta_net || (is_filter() && memory_decay);
@@ -67,7 +67,8 @@ struct MixerState {
 /// b_proj.
 ///
 /// The Kalman rules keep a covariance P, in units of sigma_0^2 = 1 (the mean depends on ratios of
-/// variances alone). They read beta as the observation noise r = (1 - beta |k|^2) / beta, with
+/// variances alone; with Student-t noise, whose outliers are large beside r and P, also on the
+/// scale of the values). They read beta as the observation noise r = (1 - beta |k|^2) / beta, with
 /// which the gain is beta k where P = I, and forget a share rho = sigmoid(f_proj h + f_bias) a
 /// head:
 ///
@@ -76,9 +77,9 @@ struct MixerState {
 ///     tied        g + ln(1 - rho) / 2  none: that of the memory  1 - exp(2 log_decay)
 ///
 /// Both keep P at I where nothing is written. f_proj starts at 0 and f_bias at `forgetting_start`:
-/// dial at `reset` is Gated DeltaNet to all digits, so a pretrained one keeps its outputs; but it
-/// takes long to leave. About -5 is where learning from nothing starts best, -4 (dial) and -7
-/// (tied) from a pretrained Gated DeltaNet (docs/learning.md).
+/// dial at `reset` is, without Student-t noise, Gated DeltaNet to all digits, so a pretrained one
+/// keeps its outputs; but it takes long to leave. About -5 is where learning from nothing starts
+/// best, -4 (dial) and -7 (tied) from a pretrained Gated DeltaNet (docs/learning.md).
 class MixerImpl : public ::torch::nn::Module {
  public:
   explicit MixerImpl(const MixerOptions& options) : options_(options) {
@@ -112,10 +113,11 @@ class MixerImpl : public ::torch::nn::Module {
   }
 
   /// h is [B, T, hidden_size], and so is the result. The state is advanced; if this throws, it is
-  /// as it was.
-  Tensor forward(const Tensor& h, MixerState& state) {
+  /// as it was. With a `mask` as in `Inputs`, padding has no trace in the state, and results there
+  /// have no meaning.
+  Tensor forward(const Tensor& h, MixerState& state, const Tensor& mask = {}) {
     MixerState next = state;
-    Tensor o = mix(inputs(h, next), next.memory);
+    Tensor o = mix(inputs(h, next, mask), next.memory);
     o = o_norm(o);
     if (options_.use_gate) o = o * ::torch::silu(g_proj(h)).reshape(o.sizes());
     state = std::move(next);
@@ -123,25 +125,23 @@ class MixerImpl : public ::torch::nn::Module {
   }
 
   /// What the layer is fed: `Sequence`'s fields.
-  Inputs inputs(const Tensor& h, MixerState& state) {
+  Inputs inputs(const Tensor& h, MixerState& state, const Tensor& mask = {}) {
     constexpr double eps = 1e-6;
     const auto project = [&](Linear& proj, ShortConvolution& conv, Tensor& last,
                              std::int64_t width) {
       Tensor x = proj(h);
-      x = conv.is_empty() ? ::torch::silu(x) : conv->forward(x, last);
+      x = conv.is_empty() ? ::torch::silu(x) : conv->forward(x, last, mask);
       return x.reshape({h.size(0), h.size(1), x.size(2) / width, width});
     };
     const auto shared = options_.value_heads() / options_.num_heads;
-    const auto to_value_heads = [shared](const Tensor& x) {
-      return shared == 1 ? x : x.repeat_interleave(shared, 2);
-    };
     Inputs x;
+    x.mask = mask;
     const Tensor query = project(q_proj, q_conv1d, state.query, options_.head_dim);
     const Tensor key = project(k_proj, k_conv1d, state.key, options_.head_dim);
     x.value = project(v_proj, v_conv1d, state.value, options_.value_dim());
     const double scale = 1 / std::sqrt(static_cast<double>(options_.head_dim));
-    x.query = to_value_heads(unit(query, eps, scale));
-    x.key = to_value_heads(unit(key, eps));
+    x.query = unit(query, eps, scale);
+    x.key = unit(key, eps);
     const Tensor dt = options_.decays() ? ::torch::softplus(a_proj(h) + dt_bias) : Tensor();
     x.log_decay = options_.decays() ? -A_log.exp() * dt
                                     : h.new_zeros({h.size(0), h.size(1), options_.value_heads()});
@@ -154,8 +154,9 @@ class MixerImpl : public ::torch::nn::Module {
       return x;
     }
     // (1 - beta |k|^2) / beta = e^-b + 1 - |k|^2, of which no digit cancels; b > -60 for float.
-    const Tensor rest = to_value_heads(eps / (key.square().sum(-1, true) + eps)).squeeze(3);
-    x.observation_noise = ::torch::exp(-b.clamp_min(-60)) + rest;
+    const Tensor rest = eps / (key.square().sum(-1) + eps);
+    x.observation_noise =
+        ::torch::exp(-b.clamp_min(-60)) + (shared == 1 ? rest : rest.repeat_interleave(shared, 2));
     const Tensor f = f_proj(h) + f_bias;
     const Tensor log_kept = -0.5 * ::torch::softplus(f);
     if (options_.forgetting == Forgetting::tied) {  // without its own, P decays as the memory

@@ -49,15 +49,16 @@ class LinearImpl : public ::torch::nn::LinearImpl {
       : ::torch::nn::LinearImpl(::torch::nn::LinearOptions(inputs, outputs).bias(false)) {}
   Tensor forward(const Tensor& x) { return product(x, weight); }
 
-  /// x W'.
+  /// x W'. Of one token row by row: what takes time is to fetch W, and it comes fastest in order.
   static Tensor product(const Tensor& x, const Tensor& weight) {
     if (x.size(-1) != weight.size(1) || !detail::is_one_token(x, weight) || x.dim() != 3) {
       return ::torch::linear(x, weight);
     }
     const Tensor y = ::torch::empty({1, 1, weight.size(0)}, x.options());
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "linear", [&] {
-      detail::rows<scalar_t>(y).matrix().transpose().noalias() =
-          detail::rows<scalar_t>(weight).matrix() * detail::rows<scalar_t>(x).matrix().transpose();
+      const auto from = detail::rows<scalar_t>(x), w = detail::rows<scalar_t>(weight);
+      auto to = detail::rows<scalar_t>(y);
+      for (Index i = 0; i < w.rows(); ++i) to(i) = w.row(i).matrix().dot(from.row(0).matrix());
     });
     return y;
   }
@@ -116,9 +117,10 @@ class ShortConvolutionImpl : public ::torch::nn::Module {
     weight = register_parameter("weight", ::torch::empty({width, 1, taps}).uniform_(-bound, bound));
   }
   /// x is [B, T, width]. `last`, [B, W - 1, width], holds the inputs before x, zeros if undefined,
-  /// and is advanced: to a tensor that owns them alone, whatever the length of x.
-  /// @throws std::invalid_argument if `last` has another shape or dtype.
-  Tensor forward(const Tensor& x, Tensor& last) const {
+  /// and is advanced: to a tensor that owns them alone, whatever the length of x. Of tokens that
+  /// `mask` excludes (see `Inputs`) nothing is left in it, and results have no meaning.
+  /// @throws std::invalid_argument if `last` has another shape or dtype, or `mask` gaps.
+  Tensor forward(const Tensor& x, Tensor& last, const Tensor& mask = {}) const {
     const auto taps = weight.size(2), length = x.size(1);
     const std::vector<std::int64_t> expected = {x.size(0), taps - 1, x.size(2)};
     if (!last.defined()) last = x.new_zeros(expected);
@@ -129,6 +131,7 @@ class ShortConvolutionImpl : public ::torch::nn::Module {
       detail::fail("a short convolution's state is " + text(last.scalar_type(), last.sizes()) +
                    ", expected " + text(x.scalar_type(), expected));
     }
+    if (mask.defined() && length > 0) return of_tokens(x, last, mask);
     if (detail::is_one_token(x, last, weight)) return of_one_token(x, last);
     const Tensor all = ::torch::cat({last, x}, 1);
     last = all.slice(1, length).clone();
@@ -141,6 +144,26 @@ class ShortConvolutionImpl : public ::torch::nn::Module {
   Tensor weight;
 
  private:
+  /// The tokens of each sequence alone, moved to its start and back.
+  [[nodiscard]] Tensor of_tokens(const Tensor& x, Tensor& last, const Tensor& mask) const {
+    const auto length = x.size(1);
+    const detail::Spans spans(mask, x.size(0), length);
+    const auto column = [&](const std::vector<Index>& entries) {
+      return ::torch::tensor(at::ArrayRef<Index>(entries)).unsqueeze(1).to(x.device());
+    };
+    const auto take = [](const Tensor& from, const Tensor& steps) {
+      return from.gather(1, steps.unsqueeze(2).expand({-1, -1, from.size(2)}));
+    };
+    const auto steps = [&](std::int64_t count) {
+      return ::torch::arange(count, at::TensorOptions(at::kLong).device(x.device()));
+    };
+    const Tensor first = column(spans.first);
+    const Tensor tokens = take(x, (steps(length) + first).clamp_max(length - 1));
+    const Tensor before = last;
+    const Tensor y = forward(tokens, last);
+    last = take(::torch::cat({before, tokens}, 1), column(spans.count) + steps(last.size(1)));
+    return take(y, (steps(length) - first).clamp_min(0));
+  }
   [[nodiscard]] Tensor of_one_token(const Tensor& x, Tensor& last) const {
     const Tensor y = ::torch::empty_like(x), next = ::torch::empty_like(last);
     AT_DISPATCH_FLOATING_TYPES(x.scalar_type(), "short_convolution", [&] {

@@ -14,6 +14,7 @@ enum class Rule {
   gated_delta_net,   ///< Scalar decay, write strength beta.
   diagonal_kalman,   ///< Scalar decay; a variance for each key channel sets the gain.
   bayesian,          ///< Scalar decay; the full covariance sets the gain.
+  student_t,         ///< The same, and noise is Student's t, of 4 degrees of freedom.
 };
 
 /// How a filter's covariance forgets, by a share rho of a token (0: never, 1: all of it).
@@ -29,10 +30,10 @@ namespace detail {
 /// DeltaNet and SSD with log decay 0, which the caller fills in.
 template <class Scalar>
 Tensor run_rule(Rule rule, State& memory, const Inputs& x) {
-  const auto run = [&]<class L>(std::type_identity<L>) {
-    const L layer({.key_dim = x.query.size(-1), .value_dim = x.value.size(-1)});
-    return scan_mean(layer, memory, x);
+  const auto layer = [&]<class L>(std::type_identity<L>) {
+    return L({.key_dim = x.query.size(-1), .value_dim = x.value.size(-1)});
   };
+  const auto run = [&](auto of) { return scan_mean(layer(of), memory, x); };
   using DiagonalKalman =
       Layer<Scalar, -1, -1, AssociativeRegression, ScalarDecay, DiagonalCovariance>;
   switch (rule) {
@@ -42,6 +43,11 @@ Tensor run_rule(Rule rule, State& memory, const Inputs& x) {
     case Rule::gated_delta_net: return run(std::type_identity<GatedDeltaNet<Scalar>>());
     case Rule::diagonal_kalman: return run(std::type_identity<DiagonalKalman>());
     case Rule::bayesian: return run(std::type_identity<BayesianLayer<Scalar>>());
+    case Rule::student_t: {
+      using Robust = StudentT<BayesianLayer<Scalar>>;
+      const Robust robust({.filter = layer(std::type_identity<BayesianLayer<Scalar>>())});
+      return scan_mean(robust, memory, x);
+    }
   }
   fail("there is no such rule");
 }

@@ -3,25 +3,30 @@
 /// functions.
 #pragma once
 
-#include <torch/types.h>
-
 #include <algorithm>
 #include <span>
 #include <string>
 #include <vector>
 
+#include <seqbayes/adapters/torch/spans.hpp>
 #include <seqbayes/seqbayes.hpp>
 
 namespace seqbayes::libtorch {
-
-using ::torch::Tensor;
 
 /// B sequences of T tokens and H heads. Each field is [B, T, H, width], or [B, T, H]
 /// where the width is 1, with the names and widths of `Sequence`; fields that the layer doesn't
 /// read may stay undefined. One head is viewed where it lies, whatever the strides of B, T and H
 /// are; a field is copied only if its last dimension is not contiguous, or if its numbers are not
 /// in memory (lazily negated), or not on the CPU, where scans run. B, T and H may be 0.
-using Inputs = Fields<Tensor>;
+///
+/// H is the number of value heads. A field may have fewer, a whole part of H, each for as many
+/// neighbouring ones: keys of grouped value heads are viewed, not repeated.
+struct Inputs : Fields<Tensor> {
+  /// [B, T], bool: the tokens of each sequence, one run of them, with what is false before or
+  /// behind it as padding. That has no trace in states, evidence and derivatives, and its results
+  /// are 0. Undefined: all are tokens.
+  Tensor mask{};
+};
 
 /// The state of B x H layers. Undefined tensors stand for the layers' initial state. What a scan
 /// returns owns its memory, all of it and nothing else; what it is given stays as it is.
@@ -32,16 +37,8 @@ struct State {
 
 namespace detail {
 
-using seqbayes::detail::fail;
-
 template <class Scalar>
 constexpr auto dtype = c10::CppTypeToScalarType<Scalar>::value;
-
-inline std::string shape(at::IntArrayRef sizes) {
-  std::string text;
-  for (const auto size : sizes) text += (text.empty() ? "[" : ", ") + std::to_string(size);
-  return text.empty() ? "[]" : text + "]";
-}
 
 /// A dense tensor of another device, on the CPU, where scans run; libtorch records the way there.
 /// All others stay as they are, for `check_readable`.
@@ -84,11 +81,8 @@ class Batch {
  public:
   using Scalar = typename L::Scalar;
 
-  Batch(const L& layer, const Inputs& x) {
-    if (!x.query.defined() || readable<Scalar>("query", x.query).dim() != 4) {
-      fail("query must be [B, T, H, Dk]");
-    }
-    extents_ = {x.query.size(0), x.query.size(1), x.query.size(2)};
+  Batch(const L& layer, const Inputs& x)
+      : extents_(extents_of(x)), spans_(x.mask, extents_.sequences, extents_.length) {
     sequences_.resize(std::size_t(extents_.items()));
     for_each_field(
         [&](const char* name, auto, const Tensor& given, Tensor& rows, const InputWidth& input) {
@@ -110,27 +104,50 @@ class Batch {
   /// The fields that the layer reads, [B, T, H, width].
   [[nodiscard]] const Inputs& fields() const { return tensors_; }
 
-  /// Item i of a tensor [B, T, H, width] whose last dimension is contiguous.
+  /// The tokens of item i in a tensor [B, T, heads, width] whose last dimension is contiguous.
   [[nodiscard]] MatrixView<Scalar> item(const Tensor& rows, Index i) const {
-    const Index b = i / extents_.heads, h = i % extents_.heads;
-    const Index offset = rows.numel() == 0 ? 0 : b * rows.stride(0) + h * rows.stride(2);
-    return {rows.data_ptr<Scalar>() + offset, rows.size(1), rows.size(3), rows.stride(1)};
+    return {data(rows, i), count(i), rows.size(3), rows.stride(1)};
   }
+  /// The same, to be written.
+  [[nodiscard]] auto item_rows(const Tensor& rows, Index i) const {
+    return Eigen::Map<Matrix<Scalar>, 0, Eigen::OuterStride<>>(
+        data(rows, i), count(i), rows.size(3), Eigen::OuterStride<>(rows.stride(1)));
+  }
+  [[nodiscard]] Index first(Index i) const { return spans_.first[sequence(i)]; }
+  [[nodiscard]] Index count(Index i) const { return spans_.count[sequence(i)]; }
 
   /// A tensor [B, T, H, width] or [B, T, H] in the form that `item` takes.
   [[nodiscard]] Tensor as_rows(const std::string& name, const Tensor& given) const {
     const Tensor plain = readable<Scalar>(name, given);
     const auto [sequences, length, heads] = extents_;
-    if (given.dim() < 3 || given.dim() > 4 || given.size(0) != sequences ||
-        given.size(1) != length || given.size(2) != heads) {
+    const bool fits = (given.dim() == 3 || given.dim() == 4) && given.size(0) == sequences &&
+                      given.size(1) == length;
+    const Index own = fits ? given.size(2) : 0;
+    if (!fits || (own != heads && (own == 0 || heads % own != 0))) {
       fail(name + " is " + shape(given.sizes()) + ", expected [" + std::to_string(sequences) +
-           ", " + std::to_string(length) + ", " + std::to_string(heads) + ", width]");
+           ", " + std::to_string(length) + ", " + std::to_string(heads) + ", width]" +
+           (fits ? " or a whole part of the heads" : ""));
     }
     const Tensor rows = plain.dim() == 3 ? plain.unsqueeze(3) : plain;
     return rows.size(3) <= 1 || rows.stride(3) == 1 ? rows : rows.contiguous();
   }
 
  private:
+  static Extents extents_of(const Inputs& x) {
+    if (!x.query.defined() || readable<Scalar>("query", x.query).dim() != 4) {
+      fail("query must be [B, T, H, Dk]");
+    }
+    const bool grouped = x.value.defined() && x.value.dim() >= 3;
+    return {x.query.size(0), x.query.size(1), grouped ? x.value.size(2) : x.query.size(2)};
+  }
+  [[nodiscard]] std::size_t sequence(Index i) const { return std::size_t(i / extents_.heads); }
+  [[nodiscard]] Scalar* data(const Tensor& rows, Index i) const {
+    if (rows.numel() == 0) return rows.data_ptr<Scalar>();
+    const Index b = i / extents_.heads, h = i % extents_.heads * rows.size(2) / extents_.heads;
+    return rows.data_ptr<Scalar>() + b * rows.stride(0) + first(i) * rows.stride(1) +
+           h * rows.stride(2);
+  }
+
   /// Without items nobody else checks them: as of no tokens.
   void check_widths(const L& layer) const {
     Sequence<Scalar> none;
@@ -143,6 +160,7 @@ class Batch {
   }
 
   Extents extents_;
+  Spans spans_;
   Inputs tensors_;
   std::vector<Sequence<Scalar>> sequences_;
 };
@@ -247,22 +265,6 @@ State pack_state(const L& layer, const Extents& extents,
     tensor = pack<typename L::Scalar>(extents, shape, states, member);
   });
   return state;
-}
-
-/// Item i of a contiguous tensor [B, T, H, width], to be written.
-template <class Scalar>
-auto item_rows(const Tensor& tensor, Index i) {
-  const Index length = tensor.size(1), heads = tensor.size(2), width = tensor.size(3);
-  const Index offset = tensor.numel() == 0 ? 0 : ((i / heads) * length * heads + i % heads) * width;
-  Scalar* to = tensor.data_ptr<Scalar>() + offset;
-  return Eigen::Map<Matrix<Scalar>, 0, Eigen::OuterStride<>>(to, length, width,
-                                                             Eigen::OuterStride<>(heads * width));
-}
-
-/// An uninitialised tensor [B, T, H, width].
-template <class Scalar>
-Tensor empty_rows(const Extents& extents, Index width) {
-  return ::torch::empty({extents.sequences, extents.length, extents.heads, width}, dtype<Scalar>);
 }
 
 }  // namespace detail

@@ -1,0 +1,133 @@
+// One sequence over several workers: what a scan by one yields, for any split.
+#include <seqbayes/segments/scan.hpp>
+
+#include <laws/layers.hpp>
+#include <laws/run.hpp>
+
+namespace laws::segments_scan_test {
+
+using seqbayes::Split;
+using seqbayes::Threads;
+
+template <class Layer, class Executor>
+Run<Real> run_split(const Executor& executor, Split split, const Layer& layer,
+                    typename Layer::State state,
+                    const seqbayes::Sequence<typename Layer::Scalar>& x) {
+  const auto out = scan(executor, split, layer, state, x);
+  Run<Real> run;
+  run.mean = widen_matrix(out.mean);
+  if constexpr (seqbayes::ProbabilisticLayer<Layer>) {
+    run.variance = widen_matrix(out.variance);
+    run.evidence = widen(out.log_evidence);
+  } else {
+    run.variance.resize(0, 1);
+  }
+  Case<Layer>::note_state(run, state);
+  return run;
+}
+
+/// Runs tasks from the last to the first, on one thread.
+struct Backwards {
+  template <class Task>
+  void operator()(Index tasks, const Task& task) const {
+    for (Index i = tasks; i-- > 0;) task(i);
+  }
+};
+
+const std::vector<Split> splits = {{1, 1}, {1, 2}, {1, 3}, {1, 6}, {2, 1}, {3, 1}, {100, 1}};
+
+/// Layers that compose, and one of each kind that does not.
+template <class S, int Dk = any, int Dv = any>
+using Layers =
+    Join<Corners<S, Dk, Dv>,
+         std::tuple<seqbayes::LinearAttention<S, Dk, Dv>, seqbayes::Retention<S, Dk, Dv>,
+                    seqbayes::GatedDeltaNet2<S, Dk, Dv>, seqbayes::GatedDeltaProduct<S, 2, Dk, Dv>,
+                    seqbayes::PreconditionedGatedDeltaNet<S, Dk, Dv>, seqbayes::Rwkv7<S, Dk, Dv>>>;
+
+TEMPLATE_LIST_TEST_CASE("split scan: equals the reference, whoever runs it", "[segments]",
+                        Layers<double>) {
+  Setup<double> setup{5, 37, 1.25};
+  setup.input_variance = 0.5;
+  const auto layer = make<TestType>(setup);
+  for (const Hardship& hard : hardships()) {
+    INFO(describe(layer) << ", " << hard.name);
+    const auto stream = draw_hard_stream(hard, 41, layer.inputs(), 29, 42);
+    const auto [x, start, want, bounds] = trial(layer, setup, stream);
+    for (const Split split : splits) {
+      INFO(split.columns << " groups of columns, " << split.pieces << " pieces");
+      const auto got = run_split(Threads{2}, split, layer, start, x.view());
+      check_close(got, want, bounds);
+      check_equal(run_split(Backwards(), split, layer, start, x.view()), got);
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("split scan: layers of static widths", "[segments]",
+                   (seqbayes::BayesianLayer<float, 8, 40>),
+                   (seqbayes::GatedDeltaNet<float, 8, 40>)) {
+  const Setup<double> setup{8, 40};
+  const auto layer = make<TestType>(setup);
+  const auto stream = draw_stream(layer.inputs(), 700, 44);
+  const auto [x, start, want, bounds] = trial(layer, setup, stream);
+  for (const Split split : splits) {
+    check_close(run_split(Threads{2}, split, layer, start, x.view()), want, bounds);
+  }
+}
+
+TEST_CASE("split scan: innovations are those of one scan", "[segments]") {
+  using Layer = seqbayes::BayesianLayer<double>;
+  const auto layer = make<Layer>(Setup<double>{4, 20});
+  const auto stream = draw_stream(layer.inputs(), 300, 45);
+  auto state = some_state(layer);
+  const auto start = state;
+  const auto want = scan(layer, state, stream.view());
+  for (const Split split : splits) {
+    state = start;
+    const auto got = scan(Threads{2}, split, layer, state, stream.view());
+    // Sums of squares of 20 channels, of which each has the error of its memory.
+    CHECK((got.innovation_variance - want.innovation_variance).norm() <
+          1e-13 * want.innovation_variance.norm());
+    CHECK((got.innovation_norm2 - want.innovation_norm2).norm() <
+          1e-13 * want.innovation_norm2.norm());
+  }
+}
+
+TEST_CASE("split scan: bad input is refused and leaves the state as it was", "[segments]") {
+  using Layer = seqbayes::GatedDeltaNet<double>;
+  const auto layer = make<Layer>(Setup<double>{4, 40});
+  auto stream = draw_stream(layer.inputs(), 40, 46);
+  stream.fields.key(37, 1) = infinity;
+  const auto start = some_state(layer);
+  for (const Split split : splits) {
+    auto state = start;
+    CHECK_THROWS_WITH(scan(Threads{2}, split, layer, state, stream.view()),
+                      Catch::Contains("key") && Catch::Contains("row 37"));
+    CHECK(state == start);
+  }
+}
+
+TEST_CASE("split scan: columns where that suffices, else pieces, else neither", "[segments]") {
+  const auto split_of = [](const auto& layer, Index length, int workers) {
+    using Scalar = typename std::remove_cvref_t<decltype(layer)>::Scalar;
+    const auto x = draw_stream(layer.inputs(), length, 47).template as<Scalar>();
+    return split_for(layer, x.view(), workers);
+  };
+  const Index lanes = seqbayes::detail::sweep_lanes<float>;
+  const auto full = make<seqbayes::BayesianLayer<float>>(Setup<double>{8, 4 * lanes});
+  const auto reset = make<seqbayes::GatedDeltaNet<float>>(Setup<double>{8, 4 * lanes});
+  const auto diagonal = make<seqbayes::DiagonalKalmanDeltaNet<float>>(Setup<double>{8, lanes});
+  CHECK(split_of(full, 5000, 1).columns == 1);
+  CHECK(split_of(full, 5000, 1).pieces == 1);
+  CHECK(split_of(reset, 5000, 4).columns == 4);  // 6.5 / (0.5 + 6 / 4): 3.3 times as fast
+  CHECK(split_of(reset, 5000, 4).pieces == 1);
+  CHECK(split_of(reset, 9000, 16).columns == 1);  // 7 times in pieces
+  CHECK(split_of(full, 9000, 16).pieces == 17);
+  CHECK(split_of(full, 5000, 2).pieces == 3);
+  CHECK(split_of(full, 5000, 2).columns == 1);  // each group would have the gain pass of all
+  CHECK(split_of(full, 100, 16).pieces == 1);   // too short for pieces
+  CHECK(split_of(full, 100, 16).columns == 1);
+  CHECK(split_of(diagonal, 9000, 16).columns == 1);  // neither composes nor has other columns
+  CHECK(split_of(diagonal, 9000, 16).pieces == 1);
+}
+
+}  // namespace laws::segments_scan_test
