@@ -133,7 +133,7 @@ class Decoder {
   }
   static const DecoderOptions& checked(const L& layer, const State& state,
                                        const DecoderOptions& options) {
-    if constexpr (requires { layer.check_state(state); }) layer.check_state(state);
+    detail::check_state_of(layer, state);
     if (options.pending < 1) detail::fail("option pending must be at least 1");
     return options;
   }

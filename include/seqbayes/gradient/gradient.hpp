@@ -51,14 +51,12 @@ namespace detail {
 template <class L>
 void check_state_cotangent(const L& layer, const typename L::State& state) {
   using Scalar = typename L::Scalar;
-  if constexpr (requires { layer.check_state(state); }) {
-    try {
-      layer.check_state(state);
-    } catch (const std::invalid_argument& error) {
-      std::string text = error.what();
-      if (text.starts_with("seqbayes: ")) text.erase(0, text.find(' ') + 1);
-      fail("cotangent.state: " + text);
-    }
+  try {
+    check_state_of(layer, state);
+  } catch (const std::invalid_argument& error) {
+    std::string text = error.what();
+    if (text.starts_with("seqbayes: ")) text.erase(0, text.find(' ') + 1);
+    fail("cotangent.state: " + text);
   }
   for_each_part<Scalar>("state", state, [](const std::string& name, const auto& part) {
     const bool finite = [&] {

@@ -146,9 +146,7 @@ class EvidenceMixture {
   /// @throws std::invalid_argument if a layer refuses its part.
   void check_state(const State& state) const {
     for_each_layer([&](auto i, const auto& layer) {
-      if constexpr (requires { layer.check_state(std::get<i>(state.layers)); }) {
-        layer.check_state(std::get<i>(state.layers));
-      }
+      detail::check_state_of(layer, std::get<i>(state.layers));
     });
   }
 

@@ -46,7 +46,7 @@ namespace detail {
 template <class Layer>
 void check_call(const Layer& layer, const typename Layer::State& state,
                 const Sequence<typename Layer::Scalar>& x) {
-  if constexpr (requires { layer.check_state(state); }) layer.check_state(state);
+  check_state_of(layer, state);
   check_inputs(layer, x);
 }
 

@@ -45,4 +45,13 @@ concept FilterLayer = ProbabilisticLayer<L> &&
   { layer.step(state, token).innovation_norm2 } -> std::convertible_to<typename L::Scalar>;
 };
 
+namespace detail {
+
+/// Lets the layer refuse a state, if it has a word on that.
+template <SequenceLayer L>
+void check_state_of(const L& layer, const typename L::State& state) {
+  if constexpr (requires { layer.check_state(state); }) layer.check_state(state);
+}
+
+}  // namespace detail
 }  // namespace seqbayes
