@@ -105,6 +105,28 @@ TEST_CASE("segments: that of no tokens changes nothing", "[segments]") {
   }
 }
 
+// What is left of the start passes the subnormal numbers, on which some processors are slow, while
+// segments of many lengths end.
+TEMPLATE_TEST_CASE("segments: nothing in long ones is subnormal", "[segments]",
+                   seqbayes::LinearAttention<float>, seqbayes::GatedDeltaNet<float>,
+                   seqbayes::KimiDeltaAttention<float>, seqbayes::BayesianLayer<float>) {
+  const auto layer = make<TestType>(Setup<double>{4, 3});
+  auto stream = draw_stream(layer.inputs(), 2000, 10);
+  if (stream.fields.log_decay.size() > 0) stream.fields.log_decay.setConstant(-0.07);
+  const auto x = stream.template as<float>();
+  for (Index length = 700; length <= 2000; length += 40) {
+    const auto segment = summarise(layer, x.view().tokens(0, length));
+    const auto subnormal = [](const auto& matrix) {
+      Index count = 0;
+      for (const float entry : matrix.reshaped()) count += std::fpclassify(entry) == FP_SUBNORMAL;
+      return count;
+    };
+    INFO(describe(layer) << ", " << length << " tokens");
+    CHECK(subnormal(segment.transition) == 0);
+    if constexpr (Segment<TestType>::is_filter) CHECK(subnormal(segment.information) == 0);
+  }
+}
+
 TEST_CASE("segments: states of other widths are refused", "[segments]") {
   using Layer = seqbayes::GatedDeltaNet<double>;
   const auto layer = make<Layer>(Setup<double>{4, 3});

@@ -6,6 +6,9 @@
 /// (Dv entries) and ell_t (Dk) and the run's innovation variances s_t,
 ///
 ///     J = sum_t ell_t ell_t' / s_t,    eta = - sum_t ell_t nu_t' / s_t.
+///
+/// What is left of the start decays for ever. It counts as nothing before it is subnormal, which
+/// takes some processors a hundred times as long.
 #pragma once
 
 #include <seqbayes/gradient/memory_passes.hpp>
@@ -46,12 +49,17 @@ class Summary {
       scan_mean(layer_, run_, x_);
       for (Index t = 0; t < x_.length(); ++t) {
         decay_start(t, decay_factor<typename L::Decay, Dk, Dv>(x_.token(t), layer_.options()));
+        if (t % default_tile == 0) drop_traces();
       }
     } else if constexpr (runs_tiled<L>) {
       run_tiles();
     } else {
-      for (Index t = 0; t < x_.length(); ++t) run_token(t);
+      for (Index t = 0; t < x_.length(); ++t) {
+        run_token(t);
+        if (t % default_tile == 0) drop_traces();
+      }
     }
+    drop_traces();
     Segment<L> segment;
     segment.transition = transition_;
     segment.offset = run_.mean;
@@ -65,6 +73,21 @@ class Summary {
   }
 
  private:
+  /// Whether numbers of this size have subnormal rounding errors.
+  static bool is_trace(const Scalar& size) {
+    if constexpr (std::is_floating_point_v<Scalar>) {
+      using Limits = std::numeric_limits<Scalar>;
+      return size < Limits::min() / Limits::epsilon();
+    }
+    return false;
+  }
+  void drop_traces() {
+    for (Scalar& entry : transition_.reshaped()) {
+      using std::abs;
+      if (is_trace(abs(entry))) entry = Scalar(0);
+    }
+  }
+
   void run_token(Index t) {
     const Token<Scalar> token = x_.token(t);
     const auto decay = decay_factor<typename L::Decay, Dk, Dv>(token, layer_.options());
@@ -123,16 +146,21 @@ class Summary {
   template <class Ell, class Nu>
   void collect(Index first, const Ell& ell, const Nu& nu, const Scalar* s) {
     if constexpr (is_filter && Model::write == Write::correct) {
-      Matrix<Scalar> information = ell, mean = ell;
-      for (Index i = 0; i < ell.rows(); ++i) {
-        const bool observes = s[i] > Scalar(0) && is_finite(s[i]);
-        const Scalar weight = observes ? Scalar(Scalar(1) / s[i]) : Scalar(0);
-        information.row(i) *= weight * own_decay_.of_information(first + i);
-        mean.row(i) *= weight * own_decay_.of_mean(first + i);
-      }
+      const auto weigh = [&](const auto& own) {
+        weighted_ = ell;
+        for (Index i = 0; i < ell.rows(); ++i) {
+          const bool observes = s[i] > Scalar(0) && is_finite(s[i]);
+          weighted_.row(i) *= observes ? Scalar(own(first + i) / s[i]) : Scalar(0);
+        }
+      };
+      const auto size = [](const auto& rows) { return Scalar(rows.cwiseAbs().maxCoeff()); };
       using To = Wide<Scalar>;
-      information_ += Matrix<Scalar>(information.transpose() * ell).template cast<To>();
-      information_mean_ -= Matrix<Scalar>(mean.transpose() * nu).template cast<To>();
+      weigh([&](Index t) { return own_decay_.of_information(t); });
+      if (!is_trace(size(weighted_) * size(ell))) {
+        information_ += Matrix<Scalar>(weighted_.transpose() * ell).template cast<To>();
+      }
+      weigh([&](Index t) { return own_decay_.of_mean(t); });
+      information_mean_ -= Matrix<Scalar>(weighted_.transpose() * nu).template cast<To>();
     }
   }
 
@@ -145,13 +173,14 @@ class Summary {
       tile.load(first, count);
       gains.run(tile.gain_tokens(first, count), run_.covariance,
                 {in.gain.data(), in.innovation_variance.data(), nullptr});
-      if (in_tile(tile, first, count)) continue;
-      for (Index i = 0; i < count; ++i) {
+      const bool done = in_tile(tile, first, count);
+      for (Index i = 0; i < count && !done; ++i) {
         const Token<Scalar> token = x_.token(first + i);
         write(first + i, decay_factor<typename L::Decay, Dk, Dv>(token, layer_.options()),
               Eigen::Map<const Keys>(in.gain.data() + i * dk_, dk_),
               in.innovation_variance.data()[i]);
       }
+      drop_traces();
     }
   }
 
@@ -206,6 +235,7 @@ class Summary {
   typename L::State run_;
   Matrix<Scalar> transition_;
   Matrix<Wide<Scalar>> information_, information_mean_;
+  Matrix<Scalar> weighted_;  ///< Rows of ell, divided by s.
   Workspace<Scalar> workspace_;
   BackwardTile<Scalar> of_values_, of_start_;
 };
