@@ -95,15 +95,33 @@ TEST_CASE("split scan: innovations are those of one scan", "[segments]") {
 TEST_CASE("split scan: bad input is refused and leaves the state as it was", "[segments]") {
   using Layer = seqbayes::GatedDeltaNet<double>;
   const auto layer = make<Layer>(Setup<double>{4, 40});
-  auto stream = draw_stream(layer.inputs(), 40, 46);
-  stream.fields.key(37, 1) = infinity;
+  const auto good = draw_stream(layer.inputs(), 40, 46);
   const auto start = some_state(layer);
-  for (const Split split : splits) {
-    auto state = start;
-    CHECK_THROWS_WITH(scan(Threads{2}, split, layer, state, stream.view()),
-                      Catch::Contains("key") && Catch::Contains("row 37"));
-    CHECK(state == start);
+  const auto refuses = [&](const auto& stream, const std::string& field, const std::string& what) {
+    for (const Split split : splits) {
+      INFO(split.columns << " groups of columns, " << split.pieces << " pieces");
+      auto state = start;
+      CHECK_THROWS_WITH(scan(Threads{2}, split, layer, state, stream.view()),
+                        Catch::Contains("seqbayes: " + field + " (40 x") && Catch::Contains(what));
+      CHECK(state == start);
+    }
+  };
+  for (const Index row : {0, 13, 37}) {
+    auto bad = good;
+    bad.fields.key(row, 1) = infinity;
+    refuses(bad, "key", "row " + std::to_string(row) + ":");
+    bad = good;
+    bad.fields.value(row, 39) = infinity;
+    refuses(bad, "value", "row " + std::to_string(row) + ":");
   }
+  auto narrow = good;
+  narrow.fields.value.conservativeResize(40, 39);
+  auto state = start;
+  for (const Split split : splits) {
+    CHECK_THROWS_WITH(scan(Threads{2}, split, layer, state, narrow.view()),
+                      Catch::Contains("value is 40 x 39, expected 40 x 40"));
+  }
+  CHECK(state == start);
 }
 
 TEST_CASE("split scan: columns where that suffices, else pieces, else neither", "[segments]") {

@@ -12,19 +12,27 @@
 namespace seqbayes {
 namespace detail {
 
-/// Zeros in the shape of what the layer reads.
+/// In the shape of what the layer reads. Fields are left as they are in memory, the rest is zero.
 template <class L>
-void make_gradient(const L& layer, const Sequence<typename L::Scalar>& x, Gradient<L>& gradient) {
+void reserve_gradient(const L& layer, const Sequence<typename L::Scalar>& x,
+                      Gradient<L>& gradient) {
   using Scalar = typename L::Scalar;
   const InputWidths inputs = layer.inputs();
   for_each_field(
       [&](auto, auto, Matrix<Scalar>& to, const MatrixView<Scalar>& from, const InputWidth& input) {
         const Index width = input.width == 0 ? 0 : from.cols();
-        to.setZero(width == 0 ? 0 : x.length(), width);
+        to.resize(width == 0 ? 0 : x.length(), width);
       },
       gradient, x, inputs);
   static_cast<LayerOptionGradient<Scalar>&>(gradient) = {};
   gradient.options.set_zero(layer);
+}
+
+/// Zeros in that shape.
+template <class L>
+void make_gradient(const L& layer, const Sequence<typename L::Scalar>& x, Gradient<L>& gradient) {
+  reserve_gradient(layer, x, gradient);
+  for_each_field([](auto, auto, auto& field) { field.setZero(); }, gradient);
 }
 
 /// About sqrt(T): as many checkpoints as tokens from one to the next.

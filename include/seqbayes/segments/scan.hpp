@@ -62,7 +62,21 @@ inline Index start_of_piece(Index length, int pieces, int i) {
   return i == 0 || pieces == 1 ? length * i : length * (2 * i + 1) / (2 * pieces + 1);
 }
 
-/// Checked input in pieces, each into its own rows of `out`.
+/// Calls run(), which checks what it reads; if it refuses that, says so of all of `x`.
+template <class L, class Run>
+void check_by_parts(const L& layer, const typename L::State& state,
+                    const Sequence<typename L::Scalar>& x, const Run& run) {
+  check_state_of(layer, state);
+  check_shapes(layer.inputs(), x);
+  try {
+    run();
+  } catch (const std::invalid_argument&) {
+    check_inputs(layer, x);
+    throw;
+  }
+}
+
+/// In pieces, each into its own rows of `out`, and checked by who runs it.
 template <class L, class Executor>
 void scan_pieces(const Executor& executor, int pieces, const L& layer, typename L::State& state,
                  const Sequence<typename L::Scalar>& x, OutputOf<L>& out, Execution how) {
@@ -76,6 +90,7 @@ void scan_pieces(const Executor& executor, int pieces, const L& layer, typename 
   const auto tokens = [&](Index i) { return x.tokens(start(i), start(i + 1) - start(i)); };
   const auto run_piece = [&](Index i) {
     const Index at = start(i);
+    if (i == 0 || i + 1 == pieces) check_inputs(layer, tokens(i));
     Results<Scalar> results{out.mean.data() + at * layer.value_dim()};
     if constexpr (probabilistic) {
       results.variance = out.variance.data() + at;
@@ -91,6 +106,7 @@ void scan_pieces(const Executor& executor, int pieces, const L& layer, typename 
   reserve_output(layer, x.length(), out);
   for_each_task(executor, std::max(1, pieces - 1), [&](Index i) {
     if (i == 0) return run_piece(0);
+    check_inputs(layer, tokens(i));
     segments[std::size_t(i)] = summarise_checked(layer, tokens(i));
   });
   // Where each piece starts: the second where the first, which has run, ends.
@@ -107,7 +123,7 @@ void scan_pieces(const Executor& executor, int pieces, const L& layer, typename 
   }
 }
 
-/// Checked input in groups of columns.
+/// In groups of columns, each checked by who runs it.
 template <SplitsColumns L, class Executor>
 void scan_columns(const Executor& executor, int groups, const L& layer, typename L::State& state,
                   const Sequence<typename L::Scalar>& x, OutputOf<L>& out, Execution how) {
@@ -117,6 +133,7 @@ void scan_columns(const Executor& executor, int groups, const L& layer, typename
   const Index width = round_up((dv + groups - 1) / groups, unit);
   const Index count = (dv + width - 1) / width;
   std::vector<OutputOf<Part>> outputs{std::size_t(count)};
+  reserve_output(layer, x.length(), out);
   std::vector<typename Part::State> states{std::size_t(count)};
   for_each_task(executor, count, [&](Index i) {
     const Index first = i * width, columns = std::min(width, dv - first);
@@ -131,14 +148,16 @@ void scan_columns(const Executor& executor, int groups, const L& layer, typename
     own.mean = state.mean.middleCols(first, columns);
     own.covariance = state.covariance;
     Workspace<Scalar> workspace;
-    scan_checked(part, own, narrow, outputs[std::size_t(i)], workspace, how);
+    OutputOf<Part>& result = outputs[std::size_t(i)];
+    check_inputs(part, narrow);
+    scan_checked(part, own, narrow, result, workspace, how);
+    out.mean.middleCols(first, columns) = result.mean;
+    result.mean.resize(0, 0);
   });
-  reserve_output(layer, x.length(), out);
   for (Index i = 0; i < count; ++i) {
     const auto& part = outputs[std::size_t(i)];
-    const Index first = i * width, columns = part.mean.cols();
-    out.mean.middleCols(first, columns) = part.mean;
-    state.mean.middleCols(first, columns) = states[std::size_t(i)].mean;
+    const auto& end = states[std::size_t(i)].mean;
+    state.mean.middleCols(i * width, end.cols()) = end;
     if constexpr (ProbabilisticLayer<L>) {
       if (i == 0) {
         out.variance = part.variance;
@@ -187,20 +206,24 @@ Split split_for(const L& layer, const Sequence<typename L::Scalar>& x, int worke
 template <class Executor, SequenceLayer L>
 OutputOf<L> scan(const Executor& executor, Split split, const L& layer, typename L::State& state,
                  const Sequence<typename L::Scalar>& x, Execution how = {}) {
-  detail::check_call(layer, state, x);
   OutputOf<L> out;
   if constexpr (ComposableLayer<L>) {
     if (split.pieces > 1 && detail::splits_in_time<L>(x)) {
-      detail::scan_pieces(executor, split.pieces, layer, state, x, out, how);
+      detail::check_by_parts(layer, state, x, [&] {
+        detail::scan_pieces(executor, split.pieces, layer, state, x, out, how);
+      });
       return out;
     }
   }
   if constexpr (detail::SplitsColumns<L>) {
     if (split.columns > 1) {
-      detail::scan_columns(executor, split.columns, layer, state, x, out, how);
+      detail::check_by_parts(layer, state, x, [&] {
+        detail::scan_columns(executor, split.columns, layer, state, x, out, how);
+      });
       return out;
     }
   }
+  detail::check_call(layer, state, x);
   Workspace<typename L::Scalar> workspace;
   detail::scan_checked(layer, state, x, out, workspace, how);
   return out;

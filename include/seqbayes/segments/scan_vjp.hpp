@@ -21,22 +21,26 @@ Cotangent<L> cotangent_of(const Cotangent<L>& all, Index first, Index count) {
   return part;
 }
 
-/// Puts derivatives of tokens from the `first` on in their place, and adds those of options.
+/// Moves derivatives of tokens from the `first` on to their place.
 template <class L>
-void place(const Gradient<L>& part, Index first, Gradient<L>& all) {
+void place_fields(Gradient<L>& part, Index first, Gradient<L>& all) {
   using Scalar = typename L::Scalar;
   for_each_field(
-      [&](auto, auto, const Matrix<Scalar>& from, Matrix<Scalar>& to) {
+      [&](auto, auto, Matrix<Scalar>& from, Matrix<Scalar>& to) {
         if (from.cols() > 0 && from.rows() > 0) to.middleRows(first, from.rows()) = from;
+        from.resize(0, 0);
       },
       part, all);
+}
+template <class L>
+void add_options(const Gradient<L>& part, Gradient<L>& all) {
   all.prior_variance += part.prior_variance_of_tokens;
   all.prior_variance_of_tokens += part.prior_variance_of_tokens;
   all.input_variance += part.input_variance;
   all.info_scale += part.info_scale;
 }
 
-/// Whether the derivatives of a layer are those of its tokens and sums that `place` knows.
+/// Whether the derivatives of a layer are those of its tokens and sums that `add_options` knows.
 template <class L>
 inline constexpr bool places_options = false;
 template <ComposableLayer L>
@@ -59,10 +63,14 @@ Gradient<L> scan_vjp_pieces(const Executor& executor, int pieces, const L& layer
   std::vector<Segment<L>> segments(count);
   std::vector<typename L::State> states(count, initial_state), dstates(count);
   std::vector<Gradient<L>> gradients(count);
-  const auto back = [&](Index i, const std::optional<typename L::State>& dstate) {
+  Gradient<L> gradient;
+  reserve_gradient(layer, x, gradient);
+  const auto back = [&](Index i, const std::optional<typename L::State>& dstate, bool final) {
     Cotangent<L> part = cotangent_of(cotangent, start(i), start(i + 1) - start(i));
     part.state = dstate;
-    gradients[std::size_t(i)] = scan_vjp(layer, states[std::size_t(i)], tokens(i), part, how);
+    Gradient<L>& own = gradients[std::size_t(i)];
+    own = scan_vjp(layer, states[std::size_t(i)], tokens(i), part, how);
+    if (final) place_fields(own, start(i), gradient);
   };
 
   for_each_task(executor, pieces - 1,
@@ -73,7 +81,7 @@ Gradient<L> scan_vjp_pieces(const Executor& executor, int pieces, const L& layer
   }
   for_each_task(executor, pieces - 1, [&](Index i) {
     const bool last = i + 2 == pieces;
-    back(i + 1, last ? cotangent.state : std::nullopt);
+    back(i + 1, last ? cotangent.state : std::nullopt, last);
   });
   // dstates[i]: with respect to the state after piece i.
   for (std::size_t i = count - 1; i-- > 0;) {
@@ -84,11 +92,9 @@ Gradient<L> scan_vjp_pieces(const Executor& executor, int pieces, const L& layer
     dstates[i].mean += later.mean;
     if constexpr (Segment<L>::is_filter) dstates[i].covariance += later.covariance;
   }
-  for_each_task(executor, pieces - 1, [&](Index i) { back(i, dstates[std::size_t(i)]); });
+  for_each_task(executor, pieces - 1, [&](Index i) { back(i, dstates[std::size_t(i)], true); });
 
-  Gradient<L> gradient;
-  make_gradient(layer, x, gradient);
-  for (Index i = 0; i < pieces; ++i) place(gradients[std::size_t(i)], start(i), gradient);
+  for (const auto& part : gradients) add_options(part, gradient);
   gradient.prior_variance += gradients[0].prior_variance - gradients[0].prior_variance_of_tokens;
   gradient.initial_state = std::move(gradients[0].initial_state);
   return gradient;

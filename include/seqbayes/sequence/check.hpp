@@ -102,8 +102,8 @@ Index first_bad_row(const MatrixView<Scalar>& field, Domain domain) {
 }
 
 template <class Scalar>
-void check_field(const char* name, Domain domain, const MatrixView<Scalar>& field,
-                 const InputWidth& input, Index length) {
+void check_shape(const char* name, const MatrixView<Scalar>& field, const InputWidth& input,
+                 Index length) {
   if (input.width == 0) return;
   if (field.empty()) {
     if (input.may_be_empty) return;
@@ -113,12 +113,26 @@ void check_field(const char* name, Domain domain, const MatrixView<Scalar>& fiel
     fail(std::string(name) + " is " + shape(field.rows(), field.cols()) + ", expected " +
          expected_shape(length, input));
   }
+}
+
+template <class Scalar>
+void check_field(const char* name, Domain domain, const MatrixView<Scalar>& field,
+                 const InputWidth& input, Index length) {
+  check_shape(name, field, input, length);
+  if (input.width == 0) return;
   if (const Index t = first_bad_row(field, domain); t >= 0) {
     std::ostringstream text;
     text << name << " (" << shape(field.rows(), field.cols()) << ") has a bad entry in row " << t
          << ": every entry must be " << describe(domain);
     fail(text.str());
   }
+}
+
+template <class Scalar>
+void check_shapes(const InputWidths& inputs, const Sequence<Scalar>& x) {
+  for_each_field([&](const char* name, auto, const auto& field,
+                     const InputWidth& input) { check_shape(name, field, input, x.length()); },
+                 x, inputs);
 }
 
 template <class Scalar>
