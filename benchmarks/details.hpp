@@ -24,6 +24,9 @@ void print_gradients();
 void print_decoders();
 void print_storage();
 
+/// The table of docs/scale.md.
+void print_splits();
+
 /// The case of this name; ends the program if there is none.
 const Case& find(const Cases& cases, const std::string& name);
 

@@ -1,4 +1,5 @@
-// Without arguments: the table of docs/performance.md; with `decode`, those of docs/inference.md.
+// Without arguments: the table of docs/performance.md; with `decode`, those of docs/inference.md;
+// with `split`, that of docs/scale.md.
 // With Google Benchmark's flags: single measurements, such as
 // --benchmark_filter=scan_mean/float/64x64 or --benchmark_list_tests.
 #include "details.hpp"
@@ -8,6 +9,10 @@ int main(int argc, char** argv) {
   if (argc == 2 && argv[1] == std::string("decode")) {
     print_decoders();
     print_storage();
+    return 0;
+  }
+  if (argc == 2 && argv[1] == std::string("split")) {
+    print_splits();
     return 0;
   }
   Cases cases;

@@ -92,6 +92,27 @@ TEST_CASE("split scan: innovations are those of one scan", "[segments]") {
   }
 }
 
+// A group of columns holds the results of so many tokens only.
+TEST_CASE("split scan: longer than a run of columns", "[segments]") {
+  using Layer = seqbayes::GatedDeltaNet<float>;
+  const auto layer = make<Layer>(Setup<double>{4, 40});
+  const auto x = draw_stream(layer.inputs(), seqbayes::detail::column_run + 70, 48).as<float>();
+  auto whole = layer.initial_state(), split = whole;
+  const auto want = scan(layer, whole, x.view());
+  seqbayes::Output<float> got;
+  scan(Threads{2}, Split{2, 1}, layer, split, x.view(), got);
+  // Columns don't meet: the same operations.
+  CHECK(got.mean == want.mean);
+  CHECK(split == whole);
+  CHECK(got.variance == want.variance);
+  CHECK(got.log_evidence == Approx(want.log_evidence).epsilon(1e-6));
+  got.mean = x.fields.value;
+  seqbayes::Sequence<float> own = x.view();
+  own.value = got.mean;
+  CHECK_THROWS_WITH(scan(Threads{2}, Split{1, 3}, layer, split, own, got),
+                    Catch::Contains("out.mean shares memory with value"));
+}
+
 TEST_CASE("split scan: bad input is refused and leaves the state as it was", "[segments]") {
   using Layer = seqbayes::GatedDeltaNet<double>;
   const auto layer = make<Layer>(Setup<double>{4, 40});

@@ -123,18 +123,23 @@ void scan_pieces(const Executor& executor, int pieces, const L& layer, typename 
   }
 }
 
+/// Tokens whose results a group of columns holds before they go to their place.
+inline constexpr Index column_run = 16 * default_tile;
+
 /// In groups of columns, each checked by who runs it.
 template <SplitsColumns L, class Executor>
 void scan_columns(const Executor& executor, int groups, const L& layer, typename L::State& state,
                   const Sequence<typename L::Scalar>& x, OutputOf<L>& out, Execution how) {
   using Scalar = typename L::Scalar;
   using Part = typename Narrow<L>::type;
+  constexpr bool probabilistic = ProbabilisticLayer<L>;
   const Index dv = layer.value_dim(), unit = sweep_lanes<Scalar>;
   const Index width = round_up((dv + groups - 1) / groups, unit);
   const Index count = (dv + width - 1) / width;
-  std::vector<OutputOf<Part>> outputs{std::size_t(count)};
-  reserve_output(layer, x.length(), out);
+  std::vector<OutputOf<L>> outputs{std::size_t(count)};  // but for the means
+  std::vector<CompensatedSum<Scalar>> evidence{std::size_t(count)};
   std::vector<typename Part::State> states{std::size_t(count)};
+  reserve_output(layer, x.length(), out);
   for_each_task(executor, count, [&](Index i) {
     const Index first = i * width, columns = std::min(width, dv - first);
     const Part part = Narrow<L>::of(layer.options(), columns);
@@ -144,33 +149,41 @@ void scan_columns(const Executor& executor, int groups, const L& layer, typename
         *field = {field->data() + first, field->rows(), columns, field->row_stride()};
       }
     }
+    check_inputs(part, narrow);
     auto& own = states[std::size_t(i)];
     own.mean = state.mean.middleCols(first, columns);
     own.covariance = state.covariance;
+    OutputOf<L>& result = outputs[std::size_t(i)];
+    reserve_output(part, x.length(), result);
+    result.mean.resize(std::min(x.length(), column_run), columns);
     Workspace<Scalar> workspace;
-    OutputOf<Part>& result = outputs[std::size_t(i)];
-    check_inputs(part, narrow);
-    scan_checked(part, own, narrow, result, workspace, how);
-    out.mean.middleCols(first, columns) = result.mean;
-    result.mean.resize(0, 0);
+    for (Index at = 0; at < x.length(); at += column_run) {
+      const Index tokens = std::min(column_run, x.length() - at);
+      Results<Scalar> results{result.mean.data()};
+      if constexpr (probabilistic) {
+        results = {result.mean.data(), result.variance.data() + at, &evidence[std::size_t(i)],
+                   result.innovation_variance.data() + at, result.innovation_norm2.data() + at};
+      }
+      run<probabilistic>(part, own, narrow.tokens(at, tokens), how, workspace, results);
+      out.mean.block(at, first, tokens, columns) = result.mean.topRows(tokens);
+    }
   });
   for (Index i = 0; i < count; ++i) {
-    const auto& part = outputs[std::size_t(i)];
     const auto& end = states[std::size_t(i)].mean;
     state.mean.middleCols(i * width, end.cols()) = end;
-    if constexpr (ProbabilisticLayer<L>) {
-      if (i == 0) {
-        out.variance = part.variance;
-        out.innovation_variance = part.innovation_variance;
-        out.innovation_norm2 = part.innovation_norm2;
-        out.log_evidence = part.log_evidence;
-      } else {
-        out.innovation_norm2 += part.innovation_norm2;
-        out.log_evidence += part.log_evidence;
-      }
-    }
   }
   state.covariance = states[0].covariance;
+  if constexpr (probabilistic) {
+    out.variance = std::move(outputs[0].variance);
+    out.innovation_variance = std::move(outputs[0].innovation_variance);
+    out.innovation_norm2.setZero();
+    CompensatedSum<Scalar> sum;
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      out.innovation_norm2 += outputs[i].innovation_norm2;
+      sum += evidence[i].value();
+    }
+    out.log_evidence = sum.value();
+  }
 }
 
 }  // namespace detail
@@ -201,31 +214,37 @@ Split split_for(const L& layer, const Sequence<typename L::Scalar>& x, int worke
 
 /// Runs `layer` over one sequence, as `scan` does, on the workers of `executor` (see `Threads`): in
 /// pieces, if more than one is asked for and its tokens compose, else in groups of columns. What
-/// can't be split so is run by one worker.
-/// @throws std::invalid_argument on bad input; the state is then as it was.
+/// can't be split so is run by one worker. `out` keeps its memory if it is of the right size.
+/// @throws std::invalid_argument on bad input, and if `out` shares memory with it; the state is
+/// then as it was.
 template <class Executor, SequenceLayer L>
-OutputOf<L> scan(const Executor& executor, Split split, const L& layer, typename L::State& state,
-                 const Sequence<typename L::Scalar>& x, Execution how = {}) {
-  OutputOf<L> out;
+void scan(const Executor& executor, Split split, const L& layer, typename L::State& state,
+          const Sequence<typename L::Scalar>& x, OutputOf<L>& out, Execution how = {}) {
+  detail::check_output(layer, x, out);
   if constexpr (ComposableLayer<L>) {
     if (split.pieces > 1 && detail::splits_in_time<L>(x)) {
-      detail::check_by_parts(layer, state, x, [&] {
+      return detail::check_by_parts(layer, state, x, [&] {
         detail::scan_pieces(executor, split.pieces, layer, state, x, out, how);
       });
-      return out;
     }
   }
   if constexpr (detail::SplitsColumns<L>) {
     if (split.columns > 1) {
-      detail::check_by_parts(layer, state, x, [&] {
+      return detail::check_by_parts(layer, state, x, [&] {
         detail::scan_columns(executor, split.columns, layer, state, x, out, how);
       });
-      return out;
     }
   }
-  detail::check_call(layer, state, x);
   Workspace<typename L::Scalar> workspace;
-  detail::scan_checked(layer, state, x, out, workspace, how);
+  scan(layer, state, x, out, workspace, how);
+}
+
+/// As above; returns the output.
+template <class Executor, SequenceLayer L>
+OutputOf<L> scan(const Executor& executor, Split split, const L& layer, typename L::State& state,
+                 const Sequence<typename L::Scalar>& x, Execution how = {}) {
+  OutputOf<L> out;
+  scan(executor, split, layer, state, x, out, how);
   return out;
 }
 
