@@ -52,7 +52,7 @@ Scalar full_gain(const Token<Scalar>& token, P& p, Entries& decay, Entries& vari
   }
   decay_and_add_outer(p, decay, z, Scalar(-1));
   p.diagonal() = variances - z.cwiseAbs2();
-  if (seen.delicate) p.diagonal().array() += kept_back(z, variances);
+  if (seen.delicate) keep_back(z, variances, p.diagonal());
   if (rounds) p.diagonal() += variances * decay_rounding<Scalar>(k.size());
   return s;
 }
@@ -153,8 +153,8 @@ class PendingFull {
     read_off_diagonal(k, scratch, next);
     z += d.cwiseProduct(k);
 
-    const Scalar uncorrelated = (d.array() * k.array().square()).sum();
-    const auto seen = observe(k.dot(z), uncorrelated, z, k, d, r);
+    const Scalar uncorrelated = weighted_norm2(d, k);
+    const auto seen = observe(dot(k, z), uncorrelated, z, k, d, r);
     const Scalar& s = seen.variance;
     const Scalar least = least_resolved<Scalar>() * Scalar(64) * uncorrelated;
     if (seen.exhausted || !seen.resolved || !(s >= least)) return false;
@@ -164,7 +164,7 @@ class PendingFull {
     rounds_[std::size_t(count_)] = seen.delicate && resolve_decay(decay);
     if (seen.delicate) {
       predict_variances(token, count_);
-      d.array() += kept_back(c, d);
+      keep_back(c, d, d);
     }
     return true;
   }

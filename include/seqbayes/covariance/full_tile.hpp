@@ -161,37 +161,40 @@ class FullGains {
     const RowView<Scalar> noise = x.x.process_noise.row(x.first + i);
     Scalar written[G]{};  // c_s' k
     for (int s = 0; s < j; ++s) {
-      update(s) *= a;
-      written[s] = (update(s) * k).sum();
+      Row cs = update(s);
+      for_each_columns<Scalar>(dk_, [&]<int N>(Index at) {
+        const auto decayed = part<N>(cs, at) * part<N>(a, at);
+        decayed.store(cs.data() + at);
+        written[s] += (decayed * part<N>(k, at)).sum();
+      });
     }
     Scalar along(0), uncorrelated(0);
-    for_each_columns<Scalar>(dk_, [&]<int N>(Index at, Index width) {
-      const RowPart<Scalar, N> keys = part<N>(k, at, width);
-      diagonal_.template predict<N>(part<N>(a, at, width), noise, at, width);
-      RowPart<Scalar, N> sum = part<N>(p, at, width) * (part<N>(reading, at, width) * scale) +
-                               part<N>(diagonal_.delta(), at, width) * keys;
-      for (int s = 0; s < j; ++s) sum -= part<N>(update(s), at, width) * written[s];
-      part<N>(z, at, width) = sum;
+    for_each_columns<Scalar>(dk_, [&]<int N>(Index at) {
+      const auto keys = part<N>(k, at);
+      const auto predicted = diagonal_.template predict<N>(part<N>(a, at), noise, at);
+      auto sum = part<N>(p, at) * (part<N>(reading, at) * scale) + predicted.delta * keys;
+      for (int s = 0; s < j; ++s) sum -= part<N>(update(s), at) * written[s];
+      sum.store(z.data() + at);
       along += (keys * sum).sum();
-      uncorrelated += (part<N>(diagonal_.variances(), at, width) * keys.square()).sum();
+      uncorrelated += (predicted.variances * (keys * keys)).sum();
     });
     const Observation<Scalar> seen = observe(along, uncorrelated, z, k, diagonal_.variances(),
                                              x.x.observation_noise.row(x.first + i)[0]);
     out.innovation_variance[i] = seen.variance;
     const Scalar of_update = seen.resolved ? 1 / std::sqrt(seen.variance) : Scalar(0);
     const Scalar of_gain = 1 / seen.variance;
-    for_each_columns<Scalar>(dk_, [&]<int N>(Index at, Index width) {
-      const RowPart<Scalar, N> zs = part<N>(z, at, width);
-      part<N>(c, at, width) = zs * of_update;
-      part<N>(z, at, width) = zs * of_gain;
+    for_each_columns<Scalar>(dk_, [&]<int N>(Index at) {
+      const auto zs = part<N>(z, at);
+      (zs * of_update).store(c.data() + at);
+      (zs * of_gain).store(z.data() + at);
     });
     diagonal_.keep_back(c, seen);
     if constexpr (variances) {
       const ConstRow q = query(x, i);
-      Scalar v = blocks_.scale() * (probe(G + j) * read(G + j)).sum() +
-                 (diagonal_.delta() * q.square()).sum();
+      Scalar v =
+          blocks_.scale() * dot(probe(G + j), read(G + j)) + weighted_norm2(diagonal_.delta(), q);
       for (int s = 0; s <= j; ++s) {
-        const Scalar known = (update(s) * q).sum();
+        const Scalar known = dot(update(s), q);
         v -= known * known;
       }
       out.variance[i] = v;
@@ -204,12 +207,12 @@ class FullGains {
     const Scalar inverse = Scalar(1) / std::sqrt(blocks_.scale());
     for (int s = 0; s < G; ++s) {
       Row c = update(s), lane = blocks_.lane(s);
-      for_each_columns<Scalar>(dk_, [&]<int N>(Index at, Index width) {
-        RowPart<Scalar, N> cs = part<N>(c, at, width);
-        diagonal_.template write<N>(cs, at, width);
+      for_each_columns<Scalar>(dk_, [&]<int N>(Index at) {
+        auto cs = part<N>(c, at);
+        diagonal_.write(cs, at);
         cs *= inverse;
-        part<N>(c, at, width) = cs;
-        part<N>(lane, at, width) = -cs;
+        cs.store(c.data() + at);
+        (-cs).store(lane.data() + at);
       });
     }
   }

@@ -229,8 +229,12 @@ class FullGainsVjp {
       for (int j = 0; j < G; ++j) solve_forward(g * G + j, j, product);
       if (g + 1 == groups()) break;
       for (int j = 0; j < G; ++j) {
-        diagonal_.template write<Dk>(blocks_.row(j), 0, dk_);
-        blocks_.lane(j) = -blocks_.row(j);
+        Row c = blocks_.row(j), lane = blocks_.lane(j);
+        for_each_columns<Scalar>(dk_, [&]<int N>(Index at) {
+          const auto cs = part<N>(c, at);
+          diagonal_.write(cs, at);
+          (-cs).store(lane.data() + at);
+        });
       }
       probe_forward(g + 1);
       if (sweep<G, R>(product)) diagonal_.round();
@@ -248,7 +252,9 @@ class FullGainsVjp {
       c.setZero();
       return;
     }
-    diagonal_.template predict<Dk>(a, x_.x.process_noise.row(x_.first + t), 0, dk_);
+    const RowView<Scalar> noise = x_.x.process_noise.row(x_.first + t);
+    for_each_columns<Scalar>(
+        dk_, [&]<int N>(Index at) { diagonal_.template predict<N>(part<N>(a, at), noise, at); });
     const Row dz = row(tile_.dz, t), z = row(tile_.z, t);
     const ConstRow k = key(t);
     Keys y = product * blocks_.read(j) * blocks_.scale() + diagonal_.delta() * dz;
@@ -258,7 +264,7 @@ class FullGainsVjp {
     const Scalar s = d_.innovation_variance[t];
     c = z * (Scalar(1) / std::sqrt(s));
     const Scalar r = x_.x.observation_noise.row(x_.first + t)[0];
-    const Scalar uncorrelated = (diagonal_.variances() * k.square()).sum();
+    const Scalar uncorrelated = weighted_norm2(diagonal_.variances(), k);
     diagonal_.keep_back(c, {s, true, s - r < uncorrelated / 8 || s > 16 * r});
     if constexpr (variances) {
       const ConstRow q = query(t);

@@ -21,9 +21,11 @@
 /// All is relative to the variances P_ii, so the unit of a key's channel has no effect.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include <seqbayes/covariance/policy.hpp>
+#include <seqbayes/kernel/columns.hpp>
 #include <seqbayes/kernel/memory_tile.hpp>
 
 namespace seqbayes::detail {
@@ -78,28 +80,30 @@ Observation<Scalar> observe(const Scalar& along, const Scalar& uncorrelated, Z& 
     z.setZero();
     return {r, false, false};
   }
-  if (seen.delicate && seen.resolved) {
-    seen.resolved =
-        (variances.array() * seen.variance - z.array().square()).minCoeff() >= Scalar(0);
+  if (seen.delicate) {
+    for (Index i = 0; i < z.size() && seen.resolved; ++i) {
+      seen.resolved = z[i] * (z[i] / seen.variance) <= variances[i];
+    }
   }
   if (!seen.resolved) {
-    z.array() = variances.array() * k.array() * least_resolved<Scalar>();
+    for (Index i = 0; i < z.size(); ++i) z[i] = variances[i] * k[i] * least_resolved<Scalar>();
     seen = observation(Scalar(0), uncorrelated, r);
   }
   return seen;
 }
 template <class Z, class K, class Variances, class Scalar>
 Observation<Scalar> observe(Z& z, const K& k, const Variances& variances, const Scalar& r) {
-  const Scalar along = (k.array() * z.array()).sum();
-  const Scalar uncorrelated = (variances.array() * k.array().square()).sum();
-  return observe(along, uncorrelated, z, k, variances, r);
+  return observe(dot(k, z), weighted_norm2(variances, k), z, k, variances, r);
 }
 
-/// What a delicate write that takes c_i^2 from each variance leaves there.
-template <class C, class Variances>
-auto kept_back(const C& c, const Variances& variances) {
+/// Adds to `to` what a delicate write that takes c_i^2 from each variance leaves there.
+template <class C, class Variances, class To>
+void keep_back(const C& c, const Variances& variances, To&& to) {
   using Scalar = typename C::Scalar;
-  return c.array().square().min(variances.array() * write_rounding<Scalar>());
+  for (Index i = 0; i < c.size(); ++i) {
+    const Scalar taken = c[i] * c[i], most = variances[i] * write_rounding<Scalar>();
+    to[i] += taken < most ? taken : most;
+  }
 }
 
 /// A decay that takes less than twice what its rounding adds counts as 1 (of a delicate token).
@@ -148,32 +152,36 @@ class TileDiagonal {
   const Row& variances() const { return variances_; }
   const Row& delta() const { return delta_; }
 
-  /// \hat P = D P D + Omega, channels first .. first + width - 1 (see `for_each_columns`).
+  template <int N>
+  struct Part {
+    Lanes<Scalar, N> delta, variances;
+  };
+  /// \hat P = D P D + Omega: what becomes of channels first .. first + N - 1. `decay` is one factor
+  /// or N.
   template <int N, class Decay>
-  void predict(const Decay& decay, const RowView<Scalar>& process_noise, Index first, Index width) {
-    auto delta = delta_.template segment<N>(first, width);
-    auto variances = variances_.template segment<N>(first, width);
-    const auto add = [&](const auto& noise) {
-      delta = delta * (decay * decay) + noise;
-      variances = variances * (decay * decay) + noise;
-    };
-    if (process_noise.size() == 1) {
-      add(process_noise[0]);
-    } else {
-      add(process_noise.template vector<Dk>().array().template segment<N>(first, width));
-    }
+  EIGEN_STRONG_INLINE Part<N> predict(const Decay& decay, const RowView<Scalar>& process_noise,
+                                      Index first) {
+    using Entries = Lanes<Scalar, N>;
+    const auto noise = process_noise.size() == 1 ? Entries::all(process_noise[0])
+                                                 : Entries::load(process_noise.data() + first);
+    const auto factor = decay * decay;
+    const Part<N> now{part<N>(delta_, first) * factor + noise,
+                      part<N>(variances_, first) * factor + noise};
+    now.delta.store(delta_.data() + first);
+    now.variances.store(variances_.data() + first);
+    return now;
   }
   template <class C>
   void keep_back(const C& c, const Observation<Scalar>& seen) {
     if (!seen.delicate) return;
-    delta_ += kept_back(c, variances_);
+    detail::keep_back(c, variances_, delta_);
     delicate_ = rounds_ = true;
   }
   /// A write of the group that ends. Not before: within a group, all errors are those of the matrix
   /// before it.
-  template <int N, class C>
-  void write(const C& c, Index first, Index width) {
-    variances_.template segment<N>(first, width) -= c.square();
+  template <int N>
+  EIGEN_STRONG_INLINE void write(const Lanes<Scalar, N>& c, Index first) {
+    (part<N>(variances_, first) - c * c).store(variances_.data() + first);
   }
   /// The decays of a group, before the matrix takes them up.
   template <class Factors>
@@ -195,8 +203,7 @@ class TileDiagonal {
   /// step keeps, and variances are read off. `probes` have been read from `blocks`.
   template <class Blocks>
   void settle(Blocks& blocks, Index probes, bool always = false) {
-    // A minimum, unlike any(), is vectorised.
-    if (!always && !delicate_ && (variances_ * Scalar(8) - delta_).minCoeff() >= Scalar(0)) return;
+    if (!always && !delicate_ && !is_far_beside()) return;
     blocks.add_diagonal(delta_, probes);
     delta_.setZero();
     blocks.diagonal(variances_);
@@ -207,10 +214,20 @@ class TileDiagonal {
   [[nodiscard]] bool is_finite(const Blocks& blocks) {
     blocks.diagonal(variances_);
     variances_ += delta_;
-    return all_in_domain(variances_, Domain::finite);
+    return all_finite(variances_.data(), variances_.size());
   }
 
  private:
+  /// Whether Delta is far more than all there is, of any channel.
+  [[nodiscard]] bool is_far_beside() const {
+    Scalar least(0);
+    for_each_columns<Scalar>(delta_.size(), [&]<int N>(Index at) {
+      const auto room = part<N>(variances_, at) * Scalar(8) - part<N>(delta_, at);
+      least = std::min(least, room.minimum());
+    });
+    return least < Scalar(0);
+  }
+
   Row variances_, delta_;
   bool delicate_ = false;  ///< Whether any token of the group was.
   bool rounds_ = false;    ///< Whether any token of the tile was.

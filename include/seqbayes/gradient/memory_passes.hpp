@@ -66,12 +66,12 @@ struct InnovationPass {
     const MemoryGroup<Scalar>& group = p.memory.groups[g];
     Lanes<Scalar, N> nu[G];
     for (std::size_t t = 0; t < G; ++t) {
-      load_lanes<N>(p.in.value[g * G + t], p.first, p.width, nu[t]);
+      nu[t] = load_lanes<N>(p.in.value[g * G + t] + p.first, p.width);
       nu[t] -= lane_row<N>(reads, t) * group.read_scale[t];
       for (std::size_t s = 0; s < t; ++s) nu[t] -= nu[s] * group.erase_on_gain[t][s];
-      store_lanes<N>(p.values(p.tile.nu)[g * G + t], p.first, p.width, nu[t]);
+      store_lanes(nu[t], p.values(p.tile.nu)[g * G + t] + p.first, p.width);
     }
-    for (std::size_t s = 0; s < G; ++s) lane_row<N>(update, s) = nu[s] * group.write_scale[s];
+    for (std::size_t s = 0; s < G; ++s) set_lane_row<N>(update, s, nu[s] * group.write_scale[s]);
   }
 };
 
@@ -95,18 +95,18 @@ struct InnovationVjpPass {
     Lanes<Scalar, N> dmean[G], dnu[G];
     for (std::size_t t = G; t-- > 0;) {
       const std::size_t token = g * G + t;
-      load_lanes<N>(p.tile.dmean[token], p.first, p.width, dmean[t]);
-      load_lanes<N>(p.values(p.tile.dnu)[token], p.first, p.width, dnu[t]);
+      dmean[t] = load_lanes<N>(p.tile.dmean[token] + p.first, p.width);
+      dnu[t] = load_lanes<N>(p.values(p.tile.dnu)[token] + p.first, p.width);
       dnu[t] += lane_row<N>(reads, t) * group.read_scale[t];
       for (std::size_t s = t; s < G; ++s) {
         dnu[t] += dmean[s] * forward.query_on_gain[s][t];
         if (predicts && s > t) dnu[t] -= dnu[s] * forward.erase_on_gain[s][t];
       }
-      store_lanes<N>(p.values(p.tile.dnu)[token], p.first, p.width, dnu[t]);
+      store_lanes(dnu[t], p.values(p.tile.dnu)[token] + p.first, p.width);
     }
     for (std::size_t s = 0; s < G; ++s) {
-      lane_row<N>(update, s) = dmean[s] * group.write_scale[s];
-      if constexpr (predicts) lane_row<N>(update, G + s) = dnu[s] * (-group.write_scale[s]);
+      set_lane_row<N>(update, s, dmean[s] * group.write_scale[s]);
+      if constexpr (predicts) set_lane_row<N>(update, G + s, dnu[s] * (-group.write_scale[s]));
     }
   }
 };
@@ -128,32 +128,30 @@ struct ReadVjpPass {
                                      const Scalar* reads, Scalar* update) {
     const MemoryGroup<Scalar>& forward = p.memory.groups[g];
     const BackwardGroup<Scalar>& group = p.tile.groups[g];
-    Lanes<Scalar, N> w[G], product;
-    product.setOnes();
+    Lanes<Scalar, N> w[G], product = Lanes<Scalar, N>::all(Scalar(1));
     for (std::size_t t = 0; t < G; ++t) {
       const std::size_t token = g * G + t;
       if constexpr (channel) {
-        Lanes<Scalar, N> a;
-        load_lanes<N>(p.keys(p.in.decay)[token], p.first, p.width, a);
+        const auto a = load_lanes<N>(p.keys(p.in.decay)[token] + p.first, p.width);
         product *= a;
         for (std::size_t s = 0; s < t; ++s) w[s] *= a;
       }
-      load_lanes<N>(p.tile.gain[token], p.first, p.width, w[t]);
+      w[t] = load_lanes<N>(p.tile.gain[token] + p.first, p.width);
       const auto read = [&](std::size_t j) -> Lanes<Scalar, N> {
         if constexpr (channel) return lane_row<N>(reads, j) * product;
         return lane_row<N>(reads, j) * forward.read_scale[t];
       };
       Lanes<Scalar, N> dq = read(t);
       for (std::size_t s = 0; s <= t; ++s) dq += w[s] * group.output_on_write[t][s];
-      store_lanes<N>(p.keys(p.tile.dquery)[token], p.first, p.width, dq);
+      store_lanes(dq, p.keys(p.tile.dquery)[token] + p.first, p.width);
       if constexpr (predicts) {
         Lanes<Scalar, N> de = -read(G + t);
         for (std::size_t s = 0; s < t; ++s) de -= w[s] * group.innovation_on_write[t][s];
-        store_lanes<N>(p.keys(p.tile.derase)[token], p.first, p.width, de);
+        store_lanes(de, p.keys(p.tile.derase)[token] + p.first, p.width);
       }
     }
-    if constexpr (channel) lanes<Scalar, N>(p.buffers.columns.data()) = product;
-    for (std::size_t s = 0; s < G; ++s) lane_row<N>(update, s) = w[s] * forward.write_scale[s];
+    if constexpr (channel) product.store(p.buffers.columns.data());
+    for (std::size_t s = 0; s < G; ++s) set_lane_row<N>(update, s, w[s] * forward.write_scale[s]);
   }
 };
 
@@ -173,12 +171,11 @@ struct GainVjpPass {
   [[gnu::flatten]] static void solve(const PassInputs<Scalar>& p, std::size_t g, std::size_t,
                                      const Scalar* reads, Scalar* update) {
     const BackwardGroup<Scalar>& group = p.tile.groups[g];
-    Lanes<Scalar, N> q[G], e[G], product;
-    product.setOnes();
+    Lanes<Scalar, N> q[G], e[G], product = Lanes<Scalar, N>::all(Scalar(1));
     for (std::size_t t = G; t-- > 0;) {
       const std::size_t token = g * G + t;
-      load_lanes<N>(p.tile.query[token], p.first, p.width, q[t]);
-      if constexpr (predicts) load_lanes<N>(p.tile.erase[token], p.first, p.width, e[t]);
+      q[t] = load_lanes<N>(p.tile.query[token] + p.first, p.width);
+      if constexpr (predicts) e[t] = load_lanes<N>(p.tile.erase[token] + p.first, p.width);
       Lanes<Scalar, N> dw = lane_row<N>(reads, t);
       if constexpr (channel) {
         dw *= product;
@@ -189,10 +186,9 @@ struct GainVjpPass {
         dw += q[s] * group.output_on_write[s][t];
         if (predicts && s > t) dw -= e[s] * group.innovation_on_write[s][t];
       }
-      store_lanes<N>(p.keys(p.tile.dgain)[token], p.first, p.width, dw);
+      store_lanes(dw, p.keys(p.tile.dgain)[token] + p.first, p.width);
       if constexpr (channel) {
-        Lanes<Scalar, N> a;
-        load_lanes<N>(p.keys(p.in.decay)[token], p.first, p.width, a);
+        const auto a = load_lanes<N>(p.keys(p.in.decay)[token] + p.first, p.width);
         product *= a;
         for (std::size_t s = t; s < G; ++s) {
           q[s] *= a;
@@ -200,10 +196,10 @@ struct GainVjpPass {
         }
       }
     }
-    if constexpr (channel) lanes<Scalar, N>(p.buffers.columns.data()) = product;
+    if constexpr (channel) product.store(p.buffers.columns.data());
     for (std::size_t s = 0; s < G; ++s) {
-      lane_row<N>(update, s) = q[s] * group.write_scale[s];
-      if constexpr (predicts) lane_row<N>(update, G + s) = e[s] * (-group.write_scale[s]);
+      set_lane_row<N>(update, s, q[s] * group.write_scale[s]);
+      if constexpr (predicts) set_lane_row<N>(update, G + s, e[s] * (-group.write_scale[s]));
     }
   }
 };

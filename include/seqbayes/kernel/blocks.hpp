@@ -67,7 +67,9 @@ class FullBlocks {
   void store(Scalar* matrix) {
     for (Index b = 0; b < padded_; b += N) {
       Scalar* columns = block(b);
-      for (Index i = 0; i < dk_; ++i) seqbayes::detail::lanes<Scalar, N>(columns + i * N) *= scale_;
+      for (Index i = 0; i < dk_; ++i) {
+        (Lanes<Scalar, N>::load(columns + i * N) * scale_).store(columns + i * N);
+      }
       store_block<N>(columns, matrix, dk_, dk_, b, std::min<Index>(N, dk_ - b));
     }
   }

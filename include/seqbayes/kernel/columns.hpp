@@ -2,60 +2,75 @@
 /// Products of one token with a row-major state matrix: what `step` is made of.
 ///
 /// A step passes over its state twice: once to predict, once to update and read it. Each pass takes
-/// a few vectors of columns at a time, with their sums in registers.
+/// a few registers of columns at a time, with their sums in others.
 #pragma once
-
-#include <array>
 
 #include <seqbayes/kernel/sweep.hpp>
 
 namespace seqbayes::detail {
 
-/// Columns taken at once: 4 chains of additions hide their latency.
-template <class Scalar>
-inline constexpr int columns_at_once = 4 * vector_width<Scalar>;
-
-/// Calls f.operator()<N>(first, width) over `columns` columns: N = `columns_at_once` where there
-/// are as many, `Eigen::Dynamic` for the rest.
+/// Calls f.operator()<N>(first) over `columns` columns, N at once: four registers, which as chains
+/// of additions hide their latency, then one, then single entries.
 ///
 /// All of it is inlined, which compilers don't do by themselves.
 template <class Scalar, class F>
 [[gnu::flatten]] void for_each_columns(Index columns, const F& f) {
-  constexpr int N = columns_at_once<Scalar>;
+  constexpr int unit = vector_width<Scalar>;
   Index first = 0;
-  for (; first + N <= columns; first += N) f.template operator()<N>(first, N);
-  if (first < columns) f.template operator()<Eigen::Dynamic>(first, columns - first);
+  for (; first + 4 * unit <= columns; first += 4 * unit) f.template operator()<4 * unit>(first);
+  for (; first + unit <= columns; first += unit) f.template operator()<unit>(first);
+  if constexpr (unit > 1) {
+    for (; first < columns; ++first) f.template operator()<1>(first);
+  }
 }
 
 /// One call a column, nothing forced inline: the arithmetic of such scalars is long by itself.
 template <class Scalar, class F>
 requires(!std::is_floating_point_v<Scalar>) void for_each_columns(Index columns, const F& f) {
-  for (Index first = 0; first < columns; ++first) f.template operator()<1>(first, 1);
+  for (Index first = 0; first < columns; ++first) f.template operator()<1>(first);
 }
 
-/// A few entries of a row, on the stack.
-template <class Scalar, int N>
-using RowPart = Eigen::Array<Scalar, N, 1, Eigen::ColMajor,
-                             N == Eigen::Dynamic ? columns_at_once<Scalar> : N, 1>;
-
-/// Entries first to first + width - 1 of a row, or the number that stands for all of them.
+/// N entries of a row, from `first` on; or the number that stands for all of them.
 template <int N, class Row>
-auto part(Row&& row, Index first, Index width) {
-  if constexpr (requires { row.template segment<N>(first, width); }) {
-    return row.template segment<N>(first, width);
+auto part(const Row& row, Index first) {
+  if constexpr (requires { row.data(); }) {
+    return Lanes<typename Row::Scalar, N>::load(row.data() + first);
   } else {
     return row;
   }
 }
 
-/// Entries first to first + width - 1 of M' x for a row-major M.
+/// a' b of rows of equal length.
+template <class A, class B>
+auto dot(const A& a, const B& b) {
+  using Scalar = typename A::Scalar;
+  Scalar total(0);
+  for_each_columns<Scalar>(a.size(), [&]<int N>(Index first) {
+    total += (part<N>(a, first) * part<N>(b, first)).sum();
+  });
+  return total;
+}
+
+/// x' Diag(w) x.
+template <class Weights, class X>
+auto weighted_norm2(const Weights& w, const X& x) {
+  using Scalar = typename X::Scalar;
+  Scalar total(0);
+  for_each_columns<Scalar>(x.size(), [&]<int N>(Index first) {
+    const auto entries = part<N>(x, first);
+    total += (part<N>(w, first) * (entries * entries)).sum();
+  });
+  return total;
+}
+
+/// Entries first to first + N - 1 of M' x for a row-major M.
 template <int N, class Matrix, class X>
-auto read_part(const Matrix& m, const X& x, Index first, Index width) {
+auto read_part(const Matrix& m, const X& x, Index first) {
   using Scalar = typename Matrix::Scalar;
-  RowPart<Scalar, N> sum = RowPart<Scalar, N>::Zero(width);
+  auto sum = Lanes<Scalar, N>::all(Scalar(0));
   const Scalar* row = m.data() + first;
   for (Index i = 0; i < m.rows(); ++i, row += m.cols()) {
-    sum += Eigen::Map<const RowPart<Scalar, N>>(row, width) * Scalar(x[i]);
+    sum += Lanes<Scalar, N>::load(row) * Scalar(x[i]);
   }
   return sum;
 }
@@ -63,9 +78,8 @@ auto read_part(const Matrix& m, const X& x, Index first, Index width) {
 /// out = M' x.
 template <class Matrix, class X, class Out>
 void read(const Matrix& m, const X& x, Out& out) {
-  for_each_columns<typename Matrix::Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
-    out.template segment<N>(first, width) = read_part<N>(m, x, first, width).matrix();
-  });
+  for_each_columns<typename Matrix::Scalar>(
+      m.cols(), [&]<int N>(Index first) { read_part<N>(m, x, first).store(out.data() + first); });
 }
 
 /// x' M x.
@@ -73,8 +87,8 @@ template <class Matrix, class X>
 auto quadratic_form(const Matrix& m, const X& x) {
   using Scalar = typename Matrix::Scalar;
   Scalar total(0);
-  for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
-    total += (read_part<N>(m, x, first, width) * x.template segment<N>(first, width).array()).sum();
+  for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first) {
+    total += (read_part<N>(m, x, first) * part<N>(x, first)).sum();
   });
   return total;
 }
@@ -83,18 +97,16 @@ auto quadratic_form(const Matrix& m, const X& x) {
 template <class Matrix, class Scale, class W, class Y, class X, class Out>
 void update_and_read(Matrix& m, const Scale& scale, const W& w, const Y& y, const X& x, Out& out) {
   using Scalar = typename Matrix::Scalar;
-  for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first, Index width) {
-    using Part = Eigen::Map<RowPart<Scalar, N>>;
-    const RowPart<Scalar, N> write = y.template segment<N>(first, width).array();
-    RowPart<Scalar, N> sum = RowPart<Scalar, N>::Zero(width);
+  for_each_columns<Scalar>(m.cols(), [&]<int N>(Index first) {
+    const auto write = part<N>(y, first);
+    auto sum = Lanes<Scalar, N>::all(Scalar(0));
     Scalar* row = m.data() + first;
     for (Index i = 0; i < m.rows(); ++i, row += m.cols()) {
-      Part part(row, width);
-      const RowPart<Scalar, N> updated = part * scale[i] + write * Scalar(w[i]);
-      part = updated;
+      const auto updated = Lanes<Scalar, N>::load(row) * Scalar(scale[i]) + write * Scalar(w[i]);
+      updated.store(row);
       sum += updated * Scalar(x[i]);
     }
-    out.template segment<N>(first, width) = sum.matrix();
+    sum.store(out.data() + first);
   });
 }
 
@@ -104,14 +116,13 @@ template <class Matrix, class Decay, class C>
 void decay_and_add_outer(Matrix& p, const Decay& decay, const C& c,
                          const typename Matrix::Scalar& sign) {
   using Scalar = typename Matrix::Scalar;
-  for_each_columns<Scalar>(p.cols(), [&]<int N>(Index first, Index width) {
-    using Part = Eigen::Map<RowPart<Scalar, N>>;
-    const RowPart<Scalar, N> column_decay = decay.template segment<N>(first, width).array();
-    const RowPart<Scalar, N> column_c = c.template segment<N>(first, width).array();
+  for_each_columns<Scalar>(p.cols(), [&]<int N>(Index first) {
+    const auto column_decay = part<N>(decay, first), column_c = part<N>(c, first);
     Scalar* row = p.data() + first;
     for (Index i = 0; i < p.rows(); ++i, row += p.cols()) {
-      Part part(row, width);
-      part = part * (column_decay * Scalar(decay[i])) + column_c * Scalar(sign * c[i]);
+      const auto updated = Lanes<Scalar, N>::load(row) * (column_decay * Scalar(decay[i])) +
+                           column_c * Scalar(sign * c[i]);
+      updated.store(row);
     }
   });
 }

@@ -72,27 +72,12 @@ auto rows_of_group(std::size_t g, const Rows& rows) {
 
 /// Row t of updates or reads.
 template <int N, class Scalar>
-auto lane_row(Scalar* rows, std::size_t t) {
-  return lanes<Scalar, N>(rows + Index(t) * N);
-}
-
-/// Entries first to first + width - 1 of a row as N lanes, and back.
-template <int N, class Scalar>
-void load_lanes(const Scalar* row, Index first, Index width, Lanes<Scalar, N>& x) {
-  if (width == N) {
-    x = Eigen::Map<const Lanes<Scalar, N>>(row + first);
-  } else {
-    for (Index j = 0; j < N; ++j) x[j] = j < width ? row[first + j] : Scalar(0);
-  }
+EIGEN_STRONG_INLINE Lanes<Scalar, N> lane_row(const Scalar* rows, std::size_t t) {
+  return Lanes<Scalar, N>::load(rows + Index(t) * N);
 }
 template <int N, class Scalar>
-void store_lanes(Scalar* row, Index first, Index width, const Lanes<Scalar, N>& x) {
-  if (width == N) {
-    Eigen::Map<Lanes<Scalar, N>> whole(row + first);
-    whole = x;
-  } else {
-    for (Index j = 0; j < width; ++j) row[first + j] = x[j];
-  }
+EIGEN_STRONG_INLINE void set_lane_row(Scalar* rows, std::size_t t, const Lanes<Scalar, N>& x) {
+  x.store(rows + Index(t) * N);
 }
 
 /// Runs a pass over N lanes of a row-major matrix, group by group. `scaling` is how the block is
@@ -133,7 +118,9 @@ void run_groups(const Inputs& p, Scalar* matrix) {
   }
   if constexpr (Pass::keeps) {
     const Scalar scale = p.template final_scale<Pass>();
-    for (std::size_t i = 0; i < std::size_t(rows); ++i) lane_row<N>(block, i) *= scale;
+    for (std::size_t i = 0; i < std::size_t(rows); ++i) {
+      set_lane_row<N>(block, i, lane_row<N>(block, i) * scale);
+    }
     store_block<N>(block, matrix, rows, cols, p.first, p.width);
   }
 }

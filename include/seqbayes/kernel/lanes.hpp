@@ -81,6 +81,11 @@ class Lanes {
     return out;
   }
 
+  [[nodiscard]] EIGEN_STRONG_INLINE Scalar minimum() const {
+    Entry least = entries_[0];
+    for (int i = 1; i < count; ++i) least = Eigen::internal::pmin(least, entries_[i]);
+    return Eigen::internal::predux_min(least);
+  }
   [[nodiscard]] EIGEN_STRONG_INLINE Scalar sum() const {
     Entry total = entries_[0];
     for (int i = 1; i < count; ++i) total = Eigen::internal::padd(total, entries_[i]);

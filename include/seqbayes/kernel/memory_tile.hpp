@@ -174,16 +174,16 @@ struct OutputPass {
     const std::size_t t0 = g * G;
     Lanes<Scalar, N> nu[G];
     const auto token = [&]<std::size_t t>(std::integral_constant<std::size_t, t>) {
-      nu[t] = Eigen::Map<const Lanes<Scalar, N>>(p.in.value[t0 + t] + p.first);
+      nu[t] = Lanes<Scalar, N>::load(p.in.value[t0 + t] + p.first);
       if constexpr (predicts) {
         nu[t] -= lane_row<N>(reads, G + t) * group.read_scale[t];
         for (std::size_t s = 0; s < t; ++s) nu[t] -= nu[s] * group.erase_on_gain[t][s];
       }
-      if (p.norm2) p.norm2[t0 + t] += nu[t].square().sum();
+      if (p.norm2) p.norm2[t0 + t] += (nu[t] * nu[t]).sum();
       Lanes<Scalar, N> o = lane_row<N>(reads, t) * group.read_scale[t];
       for (std::size_t s = 0; s <= t; ++s) o += nu[s] * group.query_on_gain[t][s];
-      Eigen::Map<Lanes<Scalar, N>>(p.in.output[t0 + t] + p.first) = o;
-      lane_row<N>(update, t) = nu[t] * group.write_scale[t];
+      o.store(p.in.output[t0 + t] + p.first);
+      set_lane_row<N>(update, t, nu[t] * group.write_scale[t]);
     };
     [&]<std::size_t... t>(std::index_sequence<t...>) {
       (token(std::integral_constant<std::size_t, t>()), ...);

@@ -40,11 +40,6 @@ inline void prefetch(const void* address, Index bytes) {
 #endif
 }
 
-/// One register of scalars. Eigen's arrays, which sweeps are made of, would go through memory where
-/// they are converted.
-template <class Scalar>
-using Packet = typename Eigen::internal::packet_traits<Scalar>::type;
-
 /// Whether a register of `From` becomes one of `To` without detours.
 template <class From, class To>
 inline constexpr bool converts =

@@ -9,22 +9,14 @@
 /// accumulators in registers.
 #pragma once
 
-#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
 
-#include <seqbayes/sequence/view.hpp>
+#include <seqbayes/kernel/lanes.hpp>
 
 namespace seqbayes::detail {
-
-template <class Scalar, int N>
-using Lanes = Eigen::Array<Scalar, N, 1>;
-
-/// Entries of one vector register.
-template <class Scalar>
-inline constexpr int vector_width = static_cast<int>(Eigen::internal::packet_traits<Scalar>::size);
 
 /// Entries of one cache line.
 template <class Scalar>
@@ -39,13 +31,6 @@ inline constexpr int sweep_lanes = 2 * vector_width<Scalar>;
 
 /// The least multiple of `unit` that is no less than `count`.
 constexpr Index round_up(Index count, Index unit) { return (count + unit - 1) / unit * unit; }
-
-template <class Scalar, int N>
-auto lanes(Scalar* data) {
-  using Entries = Lanes<std::remove_const_t<Scalar>, N>;
-  using Map = std::conditional_t<std::is_const_v<Scalar>, const Entries, Entries>;
-  return Eigen::Map<Map, Eigen::AlignedMax>(data);
-}
 
 /// How a sweep scales the block before it updates: not at all, each row by `rows[i * row_stride]`,
 /// each lane by columns[j], or each row and lane by rows[i] columns[j].
@@ -72,24 +57,25 @@ template <Scaling scaling, int N, class Scalar, std::size_t U, std::size_t R>
                                            LaneRows<Scalar> nu,
                                            const std::array<const Scalar*, R>& e,
                                            LaneRows<Scalar> reads, const Scales<Scalar>& scales) {
+  using Row = Lanes<Scalar, N>;
   [&]<std::size_t... u, std::size_t... r>(std::index_sequence<u...>, std::index_sequence<r...>) {
-    const Lanes<Scalar, N> update[U] = {lanes<const Scalar, N>(nu.data + Index(u) * nu.stride)...};
-    Lanes<Scalar, N> sums[R];
-    (sums[r].setZero(), ...);
-    [[maybe_unused]] Lanes<Scalar, N> columns;
-    if constexpr (scaling == Scaling::columns) columns = lanes<const Scalar, N>(scales.columns);
+    const Row update[U] = {Row::load(nu.data + Index(u) * nu.stride)...};
+    Row sums[R];
+    ((sums[r] = Row::all(Scalar(0))), ...);
+    [[maybe_unused]] Row columns;
+    if constexpr (scaling == Scaling::columns) columns = Row::load(scales.columns);
     for (Index i = 0; i < rows; ++i) {
-      Lanes<Scalar, N> row = lanes<const Scalar, N>(block + i * N);
+      Row row = Row::load(block + i * N);
       if constexpr (scaling == Scaling::rows) row *= scales.rows[i * scales.row_stride];
       if constexpr (scaling == Scaling::columns) row *= columns;
       if constexpr (scaling == Scaling::rows_and_columns) {
-        row *= lanes<const Scalar, N>(scales.columns) * scales.rows[i];
+        row *= Row::load(scales.columns) * scales.rows[i];
       }
       ((row += update[u] * w[u][i]), ...);
-      lanes<Scalar, N>(block + i * N) = row;
+      row.store(block + i * N);
       ((sums[r] += row * e[r][i]), ...);
     }
-    ((lanes<Scalar, N>(reads.data + Index(r) * reads.stride) = sums[r]), ...);
+    (sums[r].store(reads.data + Index(r) * reads.stride), ...);
   }
   (std::make_index_sequence<U>(), std::make_index_sequence<R>());
 }
@@ -117,12 +103,7 @@ template <int N, class Scalar>
 void load_block(Scalar* block, const Scalar* matrix, Index rows, Index stride, Index first,
                 Index count) {
   for (Index i = 0; i < rows; ++i) {
-    const Scalar* row = matrix + i * stride + first;
-    if (count == N) {
-      lanes<Scalar, N>(block + i * N) = Eigen::Map<const Lanes<Scalar, N>>(row);
-    } else {
-      for (Index j = 0; j < N; ++j) block[i * N + j] = j < count ? row[j] : Scalar(0);
-    }
+    load_lanes<N>(matrix + i * stride + first, count).store(block + i * N);
   }
 }
 
@@ -130,13 +111,7 @@ template <int N, class Scalar>
 void store_block(const Scalar* block, Scalar* matrix, Index rows, Index stride, Index first,
                  Index count) {
   for (Index i = 0; i < rows; ++i) {
-    Scalar* row = matrix + i * stride + first;
-    if (count == N) {
-      Eigen::Map<Lanes<Scalar, N>> whole(row);
-      whole = lanes<const Scalar, N>(block + i * N);
-    } else {
-      for (Index j = 0; j < count; ++j) row[j] = block[i * N + j];
-    }
+    store_lanes(Lanes<Scalar, N>::load(block + i * N), matrix + i * stride + first, count);
   }
 }
 

@@ -9,13 +9,6 @@
 
 namespace seqbayes::detail {
 
-/// Whether all of `count` numbers are finite.
-template <class Scalar>
-bool all_finite(const Scalar* data, Index count) {
-  return all_in_domain(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(data, count),
-                       Domain::finite);
-}
-
 /// One layer over one sequence.
 ///
 /// A decay that is the same for all channels is kept as a factor of the state, by which all that is

@@ -82,6 +82,13 @@ requires std::is_floating_point_v<typename Entries::Scalar>
   return false;
 }
 
+/// Whether all of `count` numbers are finite.
+template <class Scalar>
+bool all_finite(const Scalar* data, Index count) {
+  return all_in_domain(Eigen::Map<const Eigen::Array<Scalar, Eigen::Dynamic, 1>>(data, count),
+                       Domain::finite);
+}
+
 /// The first row with an entry outside the domain, or -1. Rows without gaps between them are one
 /// pass.
 template <class Scalar>
