@@ -113,7 +113,7 @@ class FullGainsVjp {
     const bool scaled = blocks_.decay(product);
     if constexpr (uniform) {
       const Scalar inverse = Scalar(1) / blocks_.scale();
-      for (int u = 0; u < Updates; ++u) blocks_.lane(u) *= inverse;
+      for (int u = 0; u < Updates; ++u) scale_row(blocks_.lane(u), inverse);
     }
     blocks_.template sweep<std::size_t(Updates), std::size_t(Reads)>(scaled);
     return scaled;
@@ -123,26 +123,26 @@ class FullGainsVjp {
   void probe_backward(Index g) {
     Factors product = blocks_.no_decay();
     for (int j = G; j-- > 0;) {
-      blocks_.probe(j) = product * row(tile_.z, g * G + j);
-      product *= decay(g * G + j);
+      set_scaled(blocks_.probe(j), row(tile_.z, g * G + j), product);
+      scale_row(product, decay(g * G + j));
     }
   }
 
   template <class Stored>
   void backward(Stored& dcovariance) {
     blocks_.load(dcovariance.data());
-    Keys diagonal = dcovariance.diagonal().array();
+    Keys diagonal = dcovariance.diagonal().array(), m(dk_);
     probe_backward(groups() - 1);
     blocks_.template sweep<std::size_t(U), std::size_t(G)>(false);
     for (Index g = groups(); g-- > 0;) {
       Factors product = blocks_.no_decay();
-      for (int j = G; j-- > 0;) solve_backward(g * G + j, j, product, diagonal);
+      for (int j = G; j-- > 0;) solve_backward(g * G + j, j, product, m, diagonal);
       for (int j = 0; j < G; ++j) {
-        blocks_.lane(j) = blocks_.row(G + j) * Scalar(0.5);
-        blocks_.lane(G + j) = blocks_.row(j) * Scalar(0.5);
+        set_scaled(blocks_.lane(j), blocks_.row(G + j), Scalar(0.5));
+        set_scaled(blocks_.lane(G + j), blocks_.row(j), Scalar(0.5));
         if constexpr (variances) {
           const Scalar a = real(g * G + j) ? d_.dvariance[g * G + j] : Scalar(0);
-          blocks_.lane(2 * G + j) = blocks_.row(2 * G + j) * a;
+          set_scaled(blocks_.lane(2 * G + j), blocks_.row(2 * G + j), a);
         }
       }
       if (g > 0) probe_backward(g - 1);
@@ -152,53 +152,75 @@ class FullGainsVjp {
   }
 
   /// Token t, the group's j-th. Leaves the rows of its update, k_s, dz_s and q_s, decayed to the
-  /// time before it, as those of later tokens are. `product` is A_Gt; `diagonal` that of dP.
-  [[gnu::flatten]] void solve_backward(Index t, int j, Factors& product, Keys& diagonal) {
+  /// time before it, as those of later tokens are. `product` is A_Gt; `diagonal` that of dP; `m` is
+  /// scratch.
+  void solve_backward(Index t, int j, Factors& product, Keys& m, Keys& diagonal) {
     if (real(t)) {
-      token_backward(t, j, times_z(t, j, product), diagonal);
+      times_z(t, j, product, m);
+      token_backward(t, j, m, diagonal);
     } else {
       for (int u = j; u < U; u += G) blocks_.row(u).setZero();
     }
     const auto a = decay(t);
     for (int i = j; i < G; ++i) {
-      for (int u = i; u < U; u += G) blocks_.row(u) *= a;
+      for (int u = i; u < U; u += G) scale_row(blocks_.row(u), a);
     }
-    diagonal *= a * a;
-    product *= a;
+    scale_row(diagonal, a);
+    scale_row(diagonal, a);
+    scale_row(product, a);
   }
 
   /// m_t = dP_t z_t: of the blocks, and of the updates of the group's tokens from t on.
-  Keys times_z(Index t, int j, const Factors& product) {
+  void times_z(Index t, int j, const Factors& product, Keys& m) {
     const Row z = row(tile_.z, t);
-    Keys m = product * blocks_.read(j) * blocks_.scale();
+    Scalar weights[U]{};  // of the updates' rows
     for (int i = j + 1; i < G; ++i) {
-      const Row ki = blocks_.row(i), dzi = blocks_.row(G + i);
-      m += dzi * (Scalar(0.5) * (ki * z).sum()) + ki * (Scalar(0.5) * (dzi * z).sum());
+      weights[i] = Scalar(0.5) * dot(blocks_.row(G + i), z);
+      weights[G + i] = Scalar(0.5) * dot(blocks_.row(i), z);
     }
     if constexpr (variances) {
       blocks_.row(2 * G + j) = query(t);
       for (int i = j; i < G && real(t + i - j); ++i) {
-        const Row qi = blocks_.row(2 * G + i);
-        m += qi * (d_.dvariance[t + i - j] * (qi * z).sum());
+        weights[2 * G + i] = d_.dvariance[t + i - j] * dot(blocks_.row(2 * G + i), z);
       }
     }
-    return m;
+    const ConstRow read = blocks_.read(j);
+    for_each_columns<Scalar>(dk_, [&]<int N>(Index at) {
+      auto sum = part<N>(read, at) * part<N>(product, at) * blocks_.scale();
+      for (int i = j + 1; i < G; ++i) {
+        sum += part<N>(blocks_.row(i), at) * weights[i];
+        sum += part<N>(blocks_.row(G + i), at) * weights[G + i];
+      }
+      for (int u = 2 * G + j; u < U; ++u) sum += part<N>(blocks_.row(u), at) * weights[u];
+      sum.store(m.data() + at);
+    });
   }
 
   void token_backward(Index t, int j, const Keys& m, Keys& diagonal) {
     const Row z = row(tile_.z, t);
     const ConstRow k = key(t), dgain(d_.dgain + t * dk_, dk_);
-    const Scalar s = d_.innovation_variance[t];
-    if constexpr (variances) diagonal += query(t).square() * d_.dvariance[t];
-    Scalar& ds = tile_.ds.data()[t];
-    ds = d_.dlog_innovation_variance[t] / s + (z * (m - dgain)).sum() / s / s;
-    Row dz = row(tile_.dz, t);
-    dz = (dgain - m * Scalar(2)) / s + k * ds;
-    row(tile_.along, t) = z * (m * (Scalar(2) / s) + dz);
-    blocks_.row(j) = k;
-    blocks_.row(G + j) = dz;
-    diagonal += dz * k;
-    row(tile_.dnoise, t) = diagonal;
+    const Scalar s = d_.innovation_variance[t], inverse = Scalar(1) / s;
+    Scalar along_z(0);
+    for_each_columns<Scalar>(dk_, [&]<int N>(Index at) {
+      along_z += (part<N>(z, at) * (part<N>(m, at) - part<N>(dgain, at))).sum();
+    });
+    const Scalar ds = d_.dlog_innovation_variance[t] / s + along_z / s / s;
+    tile_.ds.data()[t] = ds;
+    for_each_columns<Scalar>(dk_, [&]<int N>(Index at) {
+      const auto ks = part<N>(k, at), ms = part<N>(m, at);
+      const auto dz = (part<N>(dgain, at) - ms * Scalar(2)) * inverse + ks * ds;
+      dz.store(tile_.dz.data() + t * dk_ + at);
+      (part<N>(z, at) * (ms * (Scalar(2) * inverse) + dz)).store(tile_.along.data() + t * dk_ + at);
+      ks.store(blocks_.row(j).data() + at);
+      dz.store(blocks_.row(G + j).data() + at);
+      auto sum = part<N>(diagonal, at) + dz * ks;
+      if constexpr (variances) {
+        const auto q = part<N>(query(t), at);
+        sum += q * q * d_.dvariance[t];
+      }
+      sum.store(diagonal.data() + at);
+      sum.store(tile_.dnoise.data() + t * dk_ + at);
+    });
   }
 
   /// Probes A_t dz_t, then A_t q_t, of group g.
@@ -206,11 +228,11 @@ class FullGainsVjp {
     Factors product = blocks_.no_decay();
     for (int j = 0; j < G; ++j) {
       const Index t = g * G + j;
-      product *= decay(t);
-      blocks_.probe(j) = product * row(tile_.dz, t);
+      scale_row(product, decay(t));
+      set_scaled(blocks_.probe(j), row(tile_.dz, t), product);
       if constexpr (variances) {
         if (real(t)) {
-          blocks_.probe(G + j) = product * query(t);
+          set_scaled(blocks_.probe(G + j), query(t), product);
         } else {
           blocks_.probe(G + j).setZero();
         }
@@ -243,10 +265,10 @@ class FullGainsVjp {
   }
 
   /// Token t, the group's j-th. Rows of the update: c_s, decayed to time t. `product` is A_t.
-  [[gnu::flatten]] void solve_forward(Index t, int j, Factors& product) {
+  void solve_forward(Index t, int j, Factors& product) {
     const auto a = decay(t);
-    product *= a;
-    for (int i = 0; i < j; ++i) blocks_.row(i) *= a;
+    scale_row(product, a);
+    for (int i = 0; i < j; ++i) scale_row(blocks_.row(i), a);
     Row c = blocks_.row(j);
     if (!real(t)) {
       c.setZero();
@@ -257,21 +279,36 @@ class FullGainsVjp {
         dk_, [&]<int N>(Index at) { diagonal_.template predict<N>(part<N>(a, at), noise, at); });
     const Row dz = row(tile_.dz, t), z = row(tile_.z, t);
     const ConstRow k = key(t);
-    Keys y = product * blocks_.read(j) * blocks_.scale() + diagonal_.delta() * dz;
-    for (int i = 0; i < j; ++i) y -= blocks_.row(i) * (blocks_.row(i) * dz).sum();
-    row(tile_.dkey, t) = z * tile_.ds.data()[t] + y;
-    row(tile_.along, t) += k * y;
+    times(j, j, dz, product, [&]<int N>(const Lanes<Scalar, N>& y, Index at) {
+      (part<N>(z, at) * tile_.ds.data()[t] + y).store(tile_.dkey.data() + t * dk_ + at);
+      Scalar* along = tile_.along.data() + t * dk_ + at;
+      (Lanes<Scalar, N>::load(along) + part<N>(k, at) * y).store(along);
+    });
     const Scalar s = d_.innovation_variance[t];
-    c = z * (Scalar(1) / std::sqrt(s));
+    set_scaled(c, z, Scalar(1) / std::sqrt(s));
     const Scalar r = x_.x.observation_noise.row(x_.first + t)[0];
     const Scalar uncorrelated = weighted_norm2(diagonal_.variances(), k);
     diagonal_.keep_back(c, {s, true, s - r < uncorrelated / 8 || s > 16 * r});
     if constexpr (variances) {
-      const ConstRow q = query(t);
-      Keys pq = product * blocks_.read(G + j) * blocks_.scale() + diagonal_.delta() * q;
-      for (int i = 0; i <= j; ++i) pq -= blocks_.row(i) * (blocks_.row(i) * q).sum();
-      row(tile_.dquery, t) = pq * (Scalar(2) * d_.dvariance[t]);
+      times(G + j, j + 1, query(t), product, [&]<int N>(const Lanes<Scalar, N>& pq, Index at) {
+        (pq * (Scalar(2) * d_.dvariance[t])).store(tile_.dquery.data() + t * dk_ + at);
+      });
     }
+  }
+
+  /// Calls f(P_t x, at), N channels at a time, with the group's first `updates` updates; probe
+  /// `read` is A_t x.
+  template <class X, class F>
+  void times(int read, int updates, const X& x, const Factors& product, const F& f) {
+    Scalar known[G]{};  // c_i' x
+    for (int i = 0; i < updates; ++i) known[i] = dot(blocks_.row(i), x);
+    const ConstRow reads = blocks_.read(read);
+    for_each_columns<Scalar>(dk_, [&]<int N>(Index at) {
+      auto sum = part<N>(reads, at) * part<N>(product, at) * blocks_.scale() +
+                 part<N>(diagonal_.delta(), at) * part<N>(x, at);
+      for (int i = 0; i < updates; ++i) sum -= part<N>(blocks_.row(i), at) * known[i];
+      f(sum, at);
+    });
   }
 
   void collect(Keys& along, Fields<Matrix<Scalar>>& gradient) {

@@ -40,6 +40,23 @@ auto part(const Row& row, Index first) {
   }
 }
 
+/// to = a * x of rows of equal length; `a` may be a number.
+template <class To, class X, class A>
+void set_scaled(To&& to, const X& x, const A& a) {
+  for_each_columns<typename X::Scalar>(x.size(), [&]<int N>(Index first) {
+    (part<N>(x, first) * part<N>(a, first)).store(to.data() + first);
+  });
+}
+/// x <- a * x, a row or a number.
+template <class X, class A>
+void scale_row(X&& x, const A& a) {
+  if constexpr (requires { x.data(); }) {
+    set_scaled(x, x, a);
+  } else {
+    x *= a;
+  }
+}
+
 /// a' b of rows of equal length.
 template <class A, class B>
 auto dot(const A& a, const B& b) {
