@@ -235,5 +235,35 @@ TEST_CASE("float: process noise that is hardly resolved") {
   check<NoDecay>({"noise", 16, 100'000, 1e-3, 15, 1, 1, 0, 0, false, 1e-9});
 }
 
+// Squares of the variances are no floats.
+TEST_CASE("float: priors beyond the square root of the largest number, and below the smallest") {
+  using Layer = seqbayes::BayesianLayer<float>;
+  const Index width = 5, length = 50;
+  for (const float prior : {1e-26f, 1e26f}) {
+    INFO("prior variance " << prior);
+    const auto layer = make<Layer>(Setup<double>{width, 1, double(prior)});
+    // Five keys in turn, which span all directions.
+    Matrix<float> key = Matrix<float>::Zero(length, width), value(length, 1);
+    for (Index t = 0; t < length; ++t) {
+      key(t, t % width) = key(t, (t + 1) % width) = 1;
+      value(t, 0) = float(1 + t % width);
+    }
+    const float noise = prior * 1e-5f;
+    seqbayes::Sequence<float> x{.query = key, .key = key, .value = value};
+    x.log_decay = x.process_noise = seqbayes::constant(0.0f, length);
+    x.observation_noise = seqbayes::constant(noise, length);
+    for (const auto how : {seqbayes::Execution::sequential(), seqbayes::Execution::chunked(16)}) {
+      auto state = layer.initial_state();
+      const auto out = scan(layer, state, x, how);
+      // 10 values of noise r each, and the prior's pull, by some r / sigma^2.
+      for (Index t = length - width; t < length; ++t) {
+        CHECK(out.mean(t, 0) == Approx(value(t, 0)).epsilon(1e-4));
+        CHECK(out.variance[t] > 0);
+        CHECK(out.variance[t] < noise);
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace laws::resolution_test
