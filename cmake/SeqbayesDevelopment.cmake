@@ -16,7 +16,7 @@ add_library(seqbayes_native INTERFACE)
 target_compile_options(
   seqbayes_native
   INTERFACE "$<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized;-Wno-maybe-uninitialized>")
-foreach(flag -march=native -mprefer-vector-width=512 -ffp-contract=fast)
+foreach(flag -march=native -mprefer-vector-width=512)
   string(MAKE_C_IDENTIFIER "SEQBAYES_HAVE${flag}" have)
   check_cxx_compiler_flag(${flag} ${have})
   if(${have})

@@ -87,7 +87,7 @@ auto read_part(const Matrix& m, const X& x, Index first) {
   auto sum = Lanes<Scalar, N>::all(Scalar(0));
   const Scalar* row = m.data() + first;
   for (Index i = 0; i < m.rows(); ++i, row += m.cols()) {
-    sum += Lanes<Scalar, N>::load(row) * Scalar(x[i]);
+    sum.add_product(Lanes<Scalar, N>::load(row), Scalar(x[i]));
   }
   return sum;
 }
@@ -119,9 +119,10 @@ void update_and_read(Matrix& m, const Scale& scale, const W& w, const Y& y, cons
     auto sum = Lanes<Scalar, N>::all(Scalar(0));
     Scalar* row = m.data() + first;
     for (Index i = 0; i < m.rows(); ++i, row += m.cols()) {
-      const auto updated = Lanes<Scalar, N>::load(row) * Scalar(scale[i]) + write * Scalar(w[i]);
+      auto updated = Lanes<Scalar, N>::load(row) * Scalar(scale[i]);
+      updated.add_product(write, Scalar(w[i]));
       updated.store(row);
-      sum += updated * Scalar(x[i]);
+      sum.add_product(updated, Scalar(x[i]));
     }
     sum.store(out.data() + first);
   });
@@ -137,8 +138,8 @@ void decay_and_add_outer(Matrix& p, const Decay& decay, const C& c,
     const auto column_decay = part<N>(decay, first), column_c = part<N>(c, first);
     Scalar* row = p.data() + first;
     for (Index i = 0; i < p.rows(); ++i, row += p.cols()) {
-      const auto updated = Lanes<Scalar, N>::load(row) * (column_decay * Scalar(decay[i])) +
-                           column_c * Scalar(sign * c[i]);
+      auto updated = Lanes<Scalar, N>::load(row) * (column_decay * Scalar(decay[i]));
+      updated.add_product(column_c, Scalar(sign * c[i]));
       updated.store(row);
     }
   });

@@ -71,6 +71,14 @@ class Lanes {
   }
   EIGEN_STRONG_INLINE Lanes& operator*=(const Scalar& b) { return *this *= all(b); }
 
+  /// += a b, fused where the processor can, whatever the compiler's flags.
+  EIGEN_STRONG_INLINE void add_product(const Lanes& a, const Scalar& b) {
+    const Entry factor = Eigen::internal::pset1<Entry>(b);
+    for (int i = 0; i < count; ++i) {
+      entries_[i] = Eigen::internal::pmadd(a.entries_[i], factor, entries_[i]);
+    }
+  }
+
   EIGEN_STRONG_INLINE friend Lanes operator+(Lanes a, const Lanes& b) { return a += b; }
   EIGEN_STRONG_INLINE friend Lanes operator-(Lanes a, const Lanes& b) { return a -= b; }
   EIGEN_STRONG_INLINE friend Lanes operator*(Lanes a, const Lanes& b) { return a *= b; }

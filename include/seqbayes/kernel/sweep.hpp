@@ -71,9 +71,9 @@ template <Scaling scaling, int N, class Scalar, std::size_t U, std::size_t R>
       if constexpr (scaling == Scaling::rows_and_columns) {
         row *= Row::load(scales.columns) * scales.rows[i];
       }
-      ((row += update[u] * w[u][i]), ...);
+      (row.add_product(update[u], w[u][i]), ...);
       row.store(block + i * N);
-      ((sums[r] += row * e[r][i]), ...);
+      (sums[r].add_product(row, e[r][i]), ...);
     }
     (sums[r].store(reads.data + Index(r) * reads.stride), ...);
   }
