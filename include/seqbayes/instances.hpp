@@ -51,9 +51,9 @@
   SEQBAYES_COMPOSABLE_INSTANCES(how, seqbayes::Retention<S>)                              \
   SEQBAYES_COMPOSABLE_INSTANCES(how, seqbayes::Ssd<S>)                                    \
   SEQBAYES_COMPOSABLE_INSTANCES(how, seqbayes::GatedLinearAttention<S>)                   \
-  SEQBAYES_COMPOSABLE_INSTANCES(how, seqbayes::DeltaNet<S>)                               \
-  SEQBAYES_COMPOSABLE_INSTANCES(how, seqbayes::GatedDeltaNet<S>)                          \
-  SEQBAYES_COMPOSABLE_INSTANCES(how, seqbayes::KimiDeltaAttention<S>)                     \
+  SEQBAYES_COMPOSABLE_FILTER_INSTANCES(how, seqbayes::DeltaNet<S>)                        \
+  SEQBAYES_COMPOSABLE_FILTER_INSTANCES(how, seqbayes::GatedDeltaNet<S>)                   \
+  SEQBAYES_COMPOSABLE_FILTER_INSTANCES(how, seqbayes::KimiDeltaAttention<S>)              \
   SEQBAYES_FILTER_INSTANCES(how, seqbayes::IsotropicKalmanDeltaNet<S>)                    \
   SEQBAYES_FILTER_INSTANCES(how, seqbayes::DiagonalKalmanDeltaNet<S>)                     \
   SEQBAYES_COMPOSABLE_FILTER_INSTANCES(how, seqbayes::BayesianLayer<S>)                   \

@@ -2,7 +2,7 @@
 /// A few entries of a row, in registers: what the kernels compute with.
 ///
 /// Eigen's packets with operators. Its arrays of fixed size would do the same arithmetic, but take
-/// compilers several times as long.
+/// compilers longer (docs/performance.md).
 #pragma once
 
 #include <Eigen/Core>
@@ -71,7 +71,7 @@ class Lanes {
   }
   EIGEN_STRONG_INLINE Lanes& operator*=(const Scalar& b) { return *this *= all(b); }
 
-  /// += a b, fused where the processor can, whatever the compiler's flags.
+  /// += a b; fused, if in registers, where the processor can, whatever the compiler's flags.
   EIGEN_STRONG_INLINE void add_product(const Lanes& a, const Scalar& b) {
     const Entry factor = Eigen::internal::pset1<Entry>(b);
     for (int i = 0; i < count; ++i) {
