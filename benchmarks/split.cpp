@@ -1,7 +1,9 @@
 // One sequence over several threads, beside what as many threads make of as many sequences.
+#include <algorithm>
 #include <cstdio>
 #include <map>
 #include <thread>
+#include <vector>
 
 #include "details.hpp"
 

@@ -235,6 +235,20 @@ TEST_CASE("float: process noise that is hardly resolved") {
   check<NoDecay>({"noise", 16, 100'000, 1e-3, 15, 1, 1, 0, 0, false, 1e-9});
 }
 
+// Whose inverse is no float: such a token observes nothing.
+TEST_CASE("float: a zero key with a subnormal noise") {
+  const seqbayes::BayesianLayer<float> layer({.key_dim = 4, .value_dim = 1});
+  const Matrix<float> key = Matrix<float>::Zero(20, 4), value = Matrix<float>::Ones(20, 1);
+  seqbayes::Sequence<float> x{.query = key, .key = key, .value = value};
+  x.log_decay = x.process_noise = seqbayes::constant(0.0f, 20);
+  x.observation_noise = seqbayes::constant(1e-40f, 20);
+  for (const auto how : {seqbayes::Execution::sequential(), seqbayes::Execution::chunked(16)}) {
+    auto state = layer.initial_state();
+    scan(layer, state, x, how);
+    CHECK(state == layer.initial_state());
+  }
+}
+
 // Squares of the variances are no floats.
 TEST_CASE("float: priors beyond the square root of the largest number, and below the smallest") {
   using Layer = seqbayes::BayesianLayer<float>;

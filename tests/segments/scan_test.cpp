@@ -111,6 +111,36 @@ TEST_CASE("split scan: longer than a run of columns", "[segments]") {
   own.value = got.mean;
   CHECK_THROWS_WITH(scan(Threads{2}, Split{1, 3}, layer, split, own, got),
                     Catch::Contains("out.mean shares memory with value"));
+  own.value = x.fields.value;
+  own.write_strength = got.innovation_variance;
+  CHECK_THROWS_WITH(scan(Threads{2}, Split{2, 1}, layer, split, own, got),
+                    Catch::Contains("out.innovation_variance shares memory with write_strength"));
+}
+
+// In units of 1e16 of values: what pieces know of the start is near 1 / sigma^2 = 1e-32.
+TEST_CASE("split scan: large units of values", "[segments]") {
+  const Index length = 768;
+  for (const float unit : {1e-16f, 1.0f, 1e16f}) {
+    INFO("unit " << unit);
+    const seqbayes::BayesianLayer<float> layer(
+        {.key_dim = 1, .value_dim = 1, .prior_variance = unit * unit});
+    const Matrix<float> key = Matrix<float>::Ones(length, 1), value = key * unit;
+    seqbayes::Sequence<float> x{.query = key, .key = key, .value = value};
+    x.log_decay = x.process_noise = seqbayes::constant(0.0f, length);
+    x.observation_noise = seqbayes::constant(unit * unit, length);
+    auto state = layer.initial_state();
+    const auto out = scan(Threads{1}, Split{1, 3}, layer, state, x);
+    // n values of noise sigma^2 beside the prior: mean n / (n + 1), variance sigma^2 / (n + 1);
+    // 1e-5 is some roundings of each of the tokens, at random.
+    CHECK(state.mean(0, 0) / unit == Approx(768.0 / 769).epsilon(1e-5));
+    CHECK(state.covariance(0, 0) / unit / unit == Approx(1.0 / 769).epsilon(1e-4));
+    CHECK(out.mean(400, 0) / unit == Approx(401.0 / 402).epsilon(1e-5));
+  }
+}
+
+TEST_CASE("split scan: several writes of a filter don't compose") {
+  using Layer = seqbayes::SeveralWrites<seqbayes::BayesianLayer<double>, 2>;
+  CHECK_FALSE(seqbayes::ComposableLayer<Layer>);
 }
 
 TEST_CASE("split scan: bad input is refused and leaves the state as it was", "[segments]") {

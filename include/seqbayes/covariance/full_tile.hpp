@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include <seqbayes/covariance/group.hpp>
 #include <seqbayes/covariance/resolution.hpp>
@@ -182,7 +183,9 @@ class FullGains {
                                              x.x.observation_noise.row(x.first + i)[0]);
     out.innovation_variance[i] = seen.variance;
     const Scalar of_update = seen.resolved ? 1 / std::sqrt(seen.variance) : Scalar(0);
-    const Scalar of_gain = 1 / seen.variance;
+    // A token that observes nothing has z = 0, and may have a noise without an inverse.
+    const bool normal = seen.variance >= std::numeric_limits<Scalar>::min();
+    const Scalar of_gain = normal ? 1 / seen.variance : Scalar(0);
     for_each_columns<Scalar>(dk_, [&]<int N>(Index at) {
       const auto zs = part<N>(z, at);
       (zs * of_update).store(c.data() + at);

@@ -80,10 +80,13 @@ Observation<Scalar> observe(const Scalar& along, const Scalar& uncorrelated, Z& 
     z.setZero();
     return {r, false, false};
   }
-  if (seen.delicate) {
-    for (Index i = 0; i < z.size() && seen.resolved; ++i) {
-      seen.resolved = z[i] * (z[i] / seen.variance) <= variances[i];
-    }
+  if (seen.delicate && seen.resolved) {
+    const Scalar inverse = Scalar(1) / seen.variance;
+    for_each_columns<Scalar>(z.size(), [&]<int N>(Index first) {
+      const auto zs = part<N>(z, first);
+      const auto left = part<N>(variances, first) - zs * (zs * inverse);
+      if (!(left.minimum() >= Scalar(0))) seen.resolved = false;
+    });
   }
   if (!seen.resolved) {
     for (Index i = 0; i < z.size(); ++i) z[i] = variances[i] * k[i] * least_resolved<Scalar>();
@@ -153,20 +156,20 @@ class TileDiagonal {
   const Row& delta() const { return delta_; }
 
   template <int N>
-  struct Part {
+  struct Predicted {
     Lanes<Scalar, N> delta, variances;
   };
   /// \hat P = D P D + Omega: what becomes of channels first .. first + N - 1. `decay` is one factor
   /// or N.
   template <int N, class Decay>
-  EIGEN_STRONG_INLINE Part<N> predict(const Decay& decay, const RowView<Scalar>& process_noise,
-                                      Index first) {
+  EIGEN_STRONG_INLINE Predicted<N> predict(const Decay& decay, const RowView<Scalar>& process_noise,
+                                           Index first) {
     using Entries = Lanes<Scalar, N>;
     const auto noise = process_noise.size() == 1 ? Entries::all(process_noise[0])
                                                  : Entries::load(process_noise.data() + first);
     const auto factor = decay * decay;
-    const Part<N> now{part<N>(delta_, first) * factor + noise,
-                      part<N>(variances_, first) * factor + noise};
+    const Predicted<N> now{part<N>(delta_, first) * factor + noise,
+                           part<N>(variances_, first) * factor + noise};
     now.delta.store(delta_.data() + first);
     now.variances.store(variances_.data() + first);
     return now;

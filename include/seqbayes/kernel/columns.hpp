@@ -34,6 +34,7 @@ requires(!std::is_floating_point_v<Scalar>) void for_each_columns(Index columns,
 template <int N, class Row>
 auto part(const Row& row, Index first) {
   if constexpr (requires { row.data(); }) {
+    static_assert(Row::InnerStrideAtCompileTime == 1);
     return Lanes<typename Row::Scalar, N>::load(row.data() + first);
   } else {
     return row;

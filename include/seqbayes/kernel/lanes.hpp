@@ -6,6 +6,7 @@
 #pragma once
 
 #include <Eigen/Core>
+#include <cmath>
 
 #include <seqbayes/sequence/view.hpp>
 
@@ -71,8 +72,15 @@ class Lanes {
   }
   EIGEN_STRONG_INLINE Lanes& operator*=(const Scalar& b) { return *this *= all(b); }
 
-  /// += a b; fused, if in registers, where the processor can, whatever the compiler's flags.
+  /// += a b, fused where the processor can, whatever the compiler's flags: alike for registers and
+  /// for single scalars of types that have registers.
   EIGEN_STRONG_INLINE void add_product(const Lanes& a, const Scalar& b) {
+#if defined(__ARM_FEATURE_FMA)  // where Eigen has fused registers only
+    if constexpr (width == 1 && vector_width < Scalar >> 1) {
+      for (int i = 0; i < count; ++i) entries_[i] = std::fma(a.entries_[i], b, entries_[i]);
+      return;
+    }
+#endif
     const Entry factor = Eigen::internal::pset1<Entry>(b);
     for (int i = 0; i < count; ++i) {
       entries_[i] = Eigen::internal::pmadd(a.entries_[i], factor, entries_[i]);
@@ -92,7 +100,11 @@ class Lanes {
   [[nodiscard]] EIGEN_STRONG_INLINE Scalar minimum() const {
     Entry least = entries_[0];
     for (int i = 1; i < count; ++i) least = Eigen::internal::pmin(least, entries_[i]);
-    return Eigen::internal::predux_min(least);
+    if constexpr (width == 1) {
+      return least;
+    } else {
+      return Eigen::internal::predux_min(least);
+    }
   }
   [[nodiscard]] EIGEN_STRONG_INLINE Scalar sum() const {
     Entry total = entries_[0];

@@ -43,14 +43,14 @@ struct Scales {
   const Scalar* columns = nullptr;
 };
 
-/// Rows of N lanes, aligned, at any stride that keeps them so.
+/// Rows of N lanes, at any stride.
 template <class Scalar>
 struct LaneRows {
   Scalar* data;
   Index stride;
 };
 
-/// One pass over `block` (rows x N, contiguous, aligned). `nu` has U rows, `reads` R.
+/// One pass over `block` (rows x N, contiguous). `nu` has U rows, `reads` R.
 template <Scaling scaling, int N, class Scalar, std::size_t U, std::size_t R>
 [[gnu::flatten, gnu::noinline]] void sweep(Scalar* block, Index rows,
                                            const std::array<const Scalar*, U>& w,

@@ -65,8 +65,12 @@ template <class L>
 void check_output(const L& layer, const Sequence<typename L::Scalar>& x,
                   const Output<typename L::Scalar>& out) {
   check_output(layer, x, out.mean);
-  check_apart<typename L::Scalar>(layer.inputs(), x, "out.", "variance", out.variance.data(),
-                                  out.variance.size());
+  const auto check = [&](const char* name, const auto& row) {
+    check_apart<typename L::Scalar>(layer.inputs(), x, "out.", name, row.data(), row.size());
+  };
+  check("variance", out.variance);
+  check("innovation_variance", out.innovation_variance);
+  check("innovation_norm2", out.innovation_norm2);
 }
 
 /// Runs checked input. Tiles where the layer can, unless it is asked to run token by token.

@@ -62,7 +62,8 @@ inline Index start_of_piece(Index length, int pieces, int i) {
   return i == 0 || pieces == 1 ? length * i : length * (2 * i + 1) / (2 * pieces + 1);
 }
 
-/// Calls run(), which checks what it reads; if it refuses that, says so of all of `x`.
+/// Calls run(), which checks what it reads. If it throws, all of `x` is checked, so that the
+/// message names rows of `x`.
 template <class L, class Run>
 void check_by_parts(const L& layer, const typename L::State& state,
                     const Sequence<typename L::Scalar>& x, const Run& run) {
@@ -123,8 +124,16 @@ void scan_pieces(const Executor& executor, int pieces, const L& layer, typename 
   }
 }
 
-/// Tokens whose results a group of columns holds before they go to their place.
+/// Tokens whose means a group of columns holds before they go to their place.
 inline constexpr Index column_run = 16 * default_tile;
+
+/// What a group of columns yields beside its means and gains.
+template <class State, class Scalar>
+struct ColumnGroup {
+  State state;
+  Vector<Scalar> variance, innovation_variance, innovation_norm2;  ///< Of filters; T each.
+  Scalar log_evidence{};
+};
 
 /// In groups of columns, each checked by who runs it.
 template <SplitsColumns L, class Executor>
@@ -136,9 +145,7 @@ void scan_columns(const Executor& executor, int groups, const L& layer, typename
   const Index dv = layer.value_dim(), unit = sweep_lanes<Scalar>;
   const Index width = round_up((dv + groups - 1) / groups, unit);
   const Index count = (dv + width - 1) / width;
-  std::vector<OutputOf<L>> outputs{std::size_t(count)};  // but for the means
-  std::vector<CompensatedSum<Scalar>> evidence{std::size_t(count)};
-  std::vector<typename Part::State> states{std::size_t(count)};
+  std::vector<ColumnGroup<typename Part::State, Scalar>> results{std::size_t(count)};
   reserve_output(layer, x.length(), out);
   for_each_task(executor, count, [&](Index i) {
     const Index first = i * width, columns = std::min(width, dv - first);
@@ -150,37 +157,42 @@ void scan_columns(const Executor& executor, int groups, const L& layer, typename
       }
     }
     check_inputs(part, narrow);
-    auto& own = states[std::size_t(i)];
-    own.mean = state.mean.middleCols(first, columns);
-    own.covariance = state.covariance;
-    OutputOf<L>& result = outputs[std::size_t(i)];
-    reserve_output(part, x.length(), result);
-    result.mean.resize(std::min(x.length(), column_run), columns);
+    auto& group = results[std::size_t(i)];
+    group.state.mean = state.mean.middleCols(first, columns);
+    group.state.covariance = state.covariance;
+    if constexpr (probabilistic) {
+      for (auto* row : {&group.variance, &group.innovation_variance, &group.innovation_norm2}) {
+        row->resize(x.length());
+      }
+    }
+    Matrix<Scalar> mean(std::min(x.length(), column_run), columns);
+    CompensatedSum<Scalar> log_evidence;
     Workspace<Scalar> workspace;
     for (Index at = 0; at < x.length(); at += column_run) {
       const Index tokens = std::min(column_run, x.length() - at);
-      Results<Scalar> results{result.mean.data()};
+      Results<Scalar> to{mean.data()};
       if constexpr (probabilistic) {
-        results = {result.mean.data(), result.variance.data() + at, &evidence[std::size_t(i)],
-                   result.innovation_variance.data() + at, result.innovation_norm2.data() + at};
+        to = {mean.data(), group.variance.data() + at, &log_evidence,
+              group.innovation_variance.data() + at, group.innovation_norm2.data() + at};
       }
-      run<probabilistic>(part, own, narrow.tokens(at, tokens), how, workspace, results);
-      out.mean.block(at, first, tokens, columns) = result.mean.topRows(tokens);
+      run<probabilistic>(part, group.state, narrow.tokens(at, tokens), how, workspace, to);
+      out.mean.block(at, first, tokens, columns) = mean.topRows(tokens);
     }
+    group.log_evidence = log_evidence.value();
   });
   for (Index i = 0; i < count; ++i) {
-    const auto& end = states[std::size_t(i)].mean;
+    const auto& end = results[std::size_t(i)].state.mean;
     state.mean.middleCols(i * width, end.cols()) = end;
   }
-  state.covariance = states[0].covariance;
+  state.covariance = results[0].state.covariance;
   if constexpr (probabilistic) {
-    out.variance = std::move(outputs[0].variance);
-    out.innovation_variance = std::move(outputs[0].innovation_variance);
+    out.variance = results[0].variance;
+    out.innovation_variance = results[0].innovation_variance;
     out.innovation_norm2.setZero();
     CompensatedSum<Scalar> sum;
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      out.innovation_norm2 += outputs[i].innovation_norm2;
-      sum += evidence[i].value();
+    for (const auto& group : results) {
+      out.innovation_norm2 += group.innovation_norm2;
+      sum += group.log_evidence;
     }
     out.log_evidence = sum.value();
   }
@@ -216,7 +228,7 @@ Split split_for(const L& layer, const Sequence<typename L::Scalar>& x, int worke
 /// pieces, if more than one is asked for and its tokens compose, else in groups of columns. What
 /// can't be split so is run by one worker. `out` keeps its memory if it is of the right size.
 /// @throws std::invalid_argument on bad input, and if `out` shares memory with it; the state is
-/// then as it was.
+/// then as it was, `out` unspecified.
 template <class Executor, SequenceLayer L>
 void scan(const Executor& executor, Split split, const L& layer, typename L::State& state,
           const Sequence<typename L::Scalar>& x, OutputOf<L>& out, Execution how = {}) {

@@ -32,6 +32,7 @@ void place_fields(Gradient<L>& part, Index first, Gradient<L>& all) {
       },
       part, all);
 }
+/// Adds derivatives with respect to options.
 template <class L>
 void add_options(const Gradient<L>& part, Gradient<L>& all) {
   all.prior_variance += part.prior_variance_of_tokens;

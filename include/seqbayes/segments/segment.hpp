@@ -43,7 +43,8 @@ inline constexpr Composition composition_of<Layer<Scalar, Dk, Dv, Model, Decay, 
   return Composition::none;
 }();
 template <class Base, int Writes>
-inline constexpr Composition composition_of<SeveralWrites<Base, Writes>> = composition_of<Base>;
+inline constexpr Composition composition_of<SeveralWrites<Base, Writes>> =
+    composition_of<Base> == Composition::memory ? Composition::memory : Composition::none;
 
 /// Products of small matrices, in the precision in which they cost little.
 template <class Scalar>

@@ -7,9 +7,13 @@
 ///
 ///     J = sum_t ell_t ell_t' / s_t,    eta = - sum_t ell_t nu_t' / s_t.
 ///
-/// What is left of the start decays for ever. It counts as nothing before it is subnormal, which
-/// takes some processors a hundred times as long.
+/// What is left of the start decays for ever. Entries of A below min / epsilon (in float 1e-31)
+/// count as 0: some processors take a hundred times as long over subnormal numbers.
 #pragma once
+
+#include <cmath>
+#include <limits>
+#include <vector>
 
 #include <seqbayes/gradient/memory_passes.hpp>
 #include <seqbayes/scan/scan.hpp>
@@ -73,18 +77,11 @@ class Summary {
   }
 
  private:
-  /// Whether numbers of this size have subnormal rounding errors.
-  static bool is_trace(const Scalar& size) {
+  void drop_traces() {
     if constexpr (std::is_floating_point_v<Scalar>) {
       using Limits = std::numeric_limits<Scalar>;
-      return size < Limits::min() / Limits::epsilon();
-    }
-    return false;
-  }
-  void drop_traces() {
-    for (Scalar& entry : transition_.reshaped()) {
-      using std::abs;
-      if (is_trace(abs(entry))) entry = Scalar(0);
+      constexpr Scalar least = Limits::min() / Limits::epsilon();
+      transition_ = (transition_.array().abs() < least).select(Scalar(0), transition_);
     }
   }
 
@@ -146,22 +143,36 @@ class Summary {
   template <class Ell, class Nu>
   void collect(Index first, const Ell& ell, const Nu& nu, const Scalar* s) {
     if constexpr (is_filter && Model::write == Write::correct) {
-      const auto weigh = [&](const auto& own) {
-        weighted_ = ell;
-        for (Index i = 0; i < ell.rows(); ++i) {
-          const bool observes = s[i] > Scalar(0) && is_finite(s[i]);
-          weighted_.row(i) *= observes ? Scalar(own(first + i) / s[i]) : Scalar(0);
-        }
-      };
-      const auto size = [](const auto& rows) { return Scalar(rows.cwiseAbs().maxCoeff()); };
       using To = Wide<Scalar>;
-      weigh([&](Index t) { return own_decay_.of_information(t); });
-      if (!is_trace(size(weighted_) * size(ell))) {
-        information_ += Matrix<Scalar>(weighted_.transpose() * ell).template cast<To>();
-      }
-      weigh([&](Index t) { return own_decay_.of_mean(t); });
-      information_mean_ -= Matrix<Scalar>(weighted_.transpose() * nu).template cast<To>();
+      // Products of rows of size 1, so that no scale makes them subnormal.
+      const Scalar size = largest(ell);
+      if (size == Scalar(0)) return;
+      const Matrix<Scalar> rows = ell / size;
+      Matrix<Scalar> weighted(rows.rows(), rows.cols());
+      Vector<Scalar> weights(rows.rows());
+      const auto weigh = [&](const auto& own) {
+        for (Index i = 0; i < rows.rows(); ++i) {
+          const bool observes = s[i] > Scalar(0) && is_finite(s[i]);
+          weights[i] = observes ? Scalar(own(first + i) / s[i]) : Scalar(0);
+        }
+        const Scalar most = largest(weights);
+        if (most > Scalar(0)) weights /= most;
+        weighted = weights.asDiagonal() * rows;
+        return To(most);
+      };
+      const To of_information = weigh([&](Index t) { return own_decay_.of_information(t); });
+      information_ += Matrix<Scalar>(weighted.transpose() * rows).template cast<To>() *
+                      (of_information * To(size) * To(size));
+      const To of_mean = weigh([&](Index t) { return own_decay_.of_mean(t); });
+      information_mean_ -=
+          Matrix<Scalar>(weighted.transpose() * nu).template cast<To>() * (of_mean * To(size));
     }
+  }
+  /// The largest absolute entry; 1 for scalars without a range to leave.
+  template <class Rows>
+  static Scalar largest(const Rows& rows) {
+    if constexpr (std::is_floating_point_v<Scalar>) return rows.cwiseAbs().maxCoeff();
+    return Scalar(1);
   }
 
   void run_tiles() requires runs_tiled<L> {
@@ -235,7 +246,6 @@ class Summary {
   typename L::State run_;
   Matrix<Scalar> transition_;
   Matrix<Wide<Scalar>> information_, information_mean_;
-  Matrix<Scalar> weighted_;  ///< Rows of ell, divided by s.
   Workspace<Scalar> workspace_;
   BackwardTile<Scalar> of_values_, of_start_;
 };

@@ -47,7 +47,7 @@ concept FilterLayer = ProbabilisticLayer<L> &&
 
 namespace detail {
 
-/// Lets the layer refuse a state, if it has a word on that.
+/// Lets the layer refuse a state, if it checks states.
 template <SequenceLayer L>
 void check_state_of(const L& layer, const typename L::State& state) {
   if constexpr (requires { layer.check_state(state); }) layer.check_state(state);
