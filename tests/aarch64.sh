@@ -7,7 +7,7 @@ source cmake/setup.sh
 install_packages "${packages_build[@]}" "${packages_tests[@]}" g++-aarch64-linux-gnu qemu-user
 
 files=("$@")
-[[ $# -gt 0 ]] || files=(tests/{laws/execution_float,laws/execution_double,gradient/float,gradient/latent,segments/scan,scan/ragged,decoder/decoder}_test.cpp)
+[[ $# -gt 0 ]] || files=(tests/{laws/covariance,laws/execution_float,laws/execution_double,gradient/float,gradient/latent,segments/scan,scan/ragged,decoder/decoder}_test.cpp)
 
 # This machine's packages, but for what has libraries: /usr/include as a whole has its C library.
 build=build/aarch64

@@ -76,7 +76,7 @@ class Lanes {
   /// for single scalars of types that have registers.
   EIGEN_STRONG_INLINE void add_product(const Lanes& a, const Scalar& b) {
 #if defined(__ARM_FEATURE_FMA)  // where Eigen has fused registers only
-    if constexpr (width == 1 && vector_width < Scalar >> 1) {
+    if constexpr (width == 1 && 1 < vector_width<Scalar>) {
       for (int i = 0; i < count; ++i) entries_[i] = std::fma(a.entries_[i], b, entries_[i]);
       return;
     }
