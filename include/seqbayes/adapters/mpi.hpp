@@ -3,8 +3,13 @@
 /// the caller initialises; not part of `seqbayes.hpp`.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstring>
 #include <exception>
+#include <optional>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <seqbayes/adapters/mpi/ranks.hpp>

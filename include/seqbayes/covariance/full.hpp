@@ -2,6 +2,8 @@
 /// The whole covariance P (Dk x Dk) is kept: the Bayesian Layer's gain pass.
 #pragma once
 
+#include <type_traits>
+
 #include <seqbayes/covariance/full_pending.hpp>
 #include <seqbayes/covariance/full_tile.hpp>
 #include <seqbayes/covariance/full_tile_vjp.hpp>

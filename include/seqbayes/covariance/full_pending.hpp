@@ -13,6 +13,9 @@
 /// back.
 #pragma once
 
+#include <cmath>
+#include <cstddef>
+#include <type_traits>
 #include <vector>
 
 #include <seqbayes/covariance/resolution.hpp>

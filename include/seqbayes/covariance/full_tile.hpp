@@ -16,7 +16,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <limits>
+#include <type_traits>
 
 #include <seqbayes/covariance/group.hpp>
 #include <seqbayes/covariance/resolution.hpp>

@@ -16,6 +16,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstddef>
 
 #include <seqbayes/covariance/full_tile.hpp>
 

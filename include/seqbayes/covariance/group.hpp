@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include <seqbayes/covariance/policy.hpp>
 #include <seqbayes/decay/decay.hpp>

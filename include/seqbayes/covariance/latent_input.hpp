@@ -3,6 +3,9 @@
 /// memory, so the gain is the key itself, shrunk if the input has a prior, whatever the covariance.
 #pragma once
 
+#include <cmath>
+#include <type_traits>
+
 #include <seqbayes/covariance/full.hpp>
 #include <seqbayes/covariance/reset.hpp>
 

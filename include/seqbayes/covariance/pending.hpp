@@ -2,6 +2,8 @@
 /// A covariance with tokens pending: those that came since it was last folded can be taken back.
 #pragma once
 
+#include <cstddef>
+#include <type_traits>
 #include <utility>
 #include <vector>
 

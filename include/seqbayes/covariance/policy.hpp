@@ -5,8 +5,10 @@
 
 #include <cmath>
 #include <concepts>
+#include <cstddef>
 #include <numbers>
 #include <string>
+#include <type_traits>
 
 #include <seqbayes/sequence/gradient_row.hpp>
 #include <seqbayes/sequence/options.hpp>

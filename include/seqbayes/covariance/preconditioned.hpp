@@ -3,6 +3,8 @@
 /// al. 2026, arXiv 2604.21100).
 #pragma once
 
+#include <cmath>
+
 #include <seqbayes/covariance/policy.hpp>
 
 namespace seqbayes {

@@ -2,6 +2,8 @@
 /// Nothing is kept of the covariance: none at all, or a reset to sigma_0^2 I before every write.
 #pragma once
 
+#include <cmath>
+
 #include <seqbayes/covariance/policy.hpp>
 
 namespace seqbayes {

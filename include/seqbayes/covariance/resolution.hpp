@@ -23,6 +23,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <type_traits>
 
 #include <seqbayes/covariance/policy.hpp>
 #include <seqbayes/kernel/columns.hpp>

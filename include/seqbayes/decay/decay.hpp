@@ -6,6 +6,7 @@
 #include <cmath>
 #include <concepts>
 #include <limits>
+#include <type_traits>
 
 #include <seqbayes/sequence/gradient_row.hpp>
 #include <seqbayes/sequence/options.hpp>

@@ -2,7 +2,10 @@
 /// One token of many heads at once.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <ranges>
+#include <string>
 
 #include <seqbayes/decoder/decoder.hpp>
 #include <seqbayes/scan/threads.hpp>

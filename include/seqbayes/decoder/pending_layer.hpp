@@ -16,7 +16,10 @@
 /// decays are multiplied, none is divided by.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cmath>
+#include <cstddef>
 
 #include <seqbayes/covariance/pending.hpp>
 #include <seqbayes/decay/decay.hpp>

@@ -2,6 +2,8 @@
 /// The filter against the best constant write strength: one key written n times (R1.6, R1.7).
 #pragma once
 
+#include <cmath>
+
 #include <seqbayes/dynamics/repeated_writes.hpp>
 
 namespace seqbayes::dynamics {

@@ -2,6 +2,11 @@
 /// A mixture by evidence backwards, token by token.
 #pragma once
 
+#include <cmath>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+
 #include <seqbayes/gradient/backward.hpp>
 #include <seqbayes/gradient/part.hpp>
 #include <seqbayes/layers/evidence_mixture.hpp>

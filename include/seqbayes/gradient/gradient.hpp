@@ -3,7 +3,9 @@
 #pragma once
 
 #include <optional>
+#include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include <seqbayes/sequence/check.hpp>
 #include <seqbayes/sequence/concept.hpp>

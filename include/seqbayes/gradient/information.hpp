@@ -2,6 +2,10 @@
 /// The layers that keep information backwards, token by token.
 #pragma once
 
+#include <cmath>
+#include <optional>
+#include <type_traits>
+
 #include <seqbayes/gradient/step.hpp>
 #include <seqbayes/layers/kalman_linear_attention.hpp>
 #include <seqbayes/layers/mesa_net.hpp>

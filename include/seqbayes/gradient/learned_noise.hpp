@@ -2,6 +2,8 @@
 /// Learned noise backwards, token by token.
 #pragma once
 
+#include <optional>
+
 #include <seqbayes/gradient/backward.hpp>
 #include <seqbayes/gradient/part.hpp>
 #include <seqbayes/layers/learned_noise.hpp>

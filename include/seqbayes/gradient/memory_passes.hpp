@@ -3,6 +3,8 @@
 /// kernel/group_pass.hpp runs them.
 #pragma once
 
+#include <cstddef>
+
 #include <seqbayes/decay/decay.hpp>
 #include <seqbayes/gradient/memory_tile.hpp>
 

@@ -15,6 +15,9 @@
 /// forward pass uses.
 #pragma once
 
+#include <cstddef>
+#include <vector>
+
 #include <seqbayes/kernel/memory_tile.hpp>
 
 namespace seqbayes::detail {

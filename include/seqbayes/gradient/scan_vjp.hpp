@@ -3,6 +3,11 @@
 /// run, from those to its outputs.
 #pragma once
 
+#include <cstddef>
+#include <ranges>
+#include <string>
+#include <type_traits>
+
 #include <seqbayes/gradient/backward.hpp>
 #include <seqbayes/gradient/evidence_mixture.hpp>
 #include <seqbayes/gradient/information.hpp>

@@ -3,6 +3,9 @@
 /// last of each token is read.
 #pragma once
 
+#include <type_traits>
+#include <utility>
+
 #include <seqbayes/gradient/backward.hpp>
 #include <seqbayes/layers/several_writes.hpp>
 

@@ -2,6 +2,10 @@
 /// One token of a layer backwards: what `scan_vjp` needs to know of a layer.
 #pragma once
 
+#include <optional>
+#include <type_traits>
+#include <utility>
+
 #include <seqbayes/gradient/gradient.hpp>
 #include <seqbayes/layers/layer.hpp>
 

@@ -2,6 +2,9 @@
 /// Student-t noise backwards: through the write, the weight's iterations and the prediction.
 #pragma once
 
+#include <optional>
+#include <type_traits>
+
 #include <seqbayes/gradient/part.hpp>
 #include <seqbayes/layers/student_t.hpp>
 

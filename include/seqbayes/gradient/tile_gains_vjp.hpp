@@ -3,6 +3,8 @@
 /// keeps all digits, else token by token.
 #pragma once
 
+#include <cstddef>
+#include <type_traits>
 #include <vector>
 
 #include <seqbayes/gradient/step.hpp>

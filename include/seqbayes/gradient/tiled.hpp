@@ -3,6 +3,9 @@
 /// pass backwards.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+#include <type_traits>
 #include <vector>
 
 #include <seqbayes/gradient/memory_passes.hpp>

@@ -2,6 +2,9 @@
 /// The noise levels under which a filter finds a stream most probable, with standard errors.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include <seqbayes/inference/climb.hpp>

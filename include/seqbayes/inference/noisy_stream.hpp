@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
 
 #include <seqbayes/covariance/reset.hpp>
 #include <seqbayes/decay/decay.hpp>

@@ -2,6 +2,8 @@
 /// The evidence that a filter finds in a stream, by the ratios of its noise levels.
 #pragma once
 
+#include <cmath>
+
 #include <seqbayes/inference/noise_estimate.hpp>
 #include <seqbayes/inference/noisy_stream.hpp>
 #include <seqbayes/scan/scan.hpp>

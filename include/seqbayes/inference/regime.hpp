@@ -2,6 +2,9 @@
 /// Reset or full covariance: which of the two explains a stream better, and with which noises.
 #pragma once
 
+#include <cmath>
+#include <type_traits>
+
 #include <seqbayes/inference/noise_fit.hpp>
 #include <seqbayes/inference/sample.hpp>
 #include <seqbayes/layers/grid.hpp>

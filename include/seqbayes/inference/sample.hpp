@@ -2,6 +2,7 @@
 /// Values drawn from the models that the filters are exact for.
 #pragma once
 
+#include <cmath>
 #include <random>
 
 #include <seqbayes/inference/calibration.hpp>

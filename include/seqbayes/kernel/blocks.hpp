@@ -3,6 +3,9 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <cstddef>
+#include <type_traits>
 
 #include <seqbayes/kernel/buffer.hpp>
 

@@ -5,6 +5,8 @@
 /// a few registers of columns at a time, with their sums in others.
 #pragma once
 
+#include <type_traits>
+
 #include <seqbayes/kernel/sweep.hpp>
 
 namespace seqbayes::detail {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 
 #include <seqbayes/kernel/buffer.hpp>
 

@@ -16,6 +16,9 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <seqbayes/kernel/group_pass.hpp>

@@ -2,7 +2,9 @@
 /// What a read meets on its way back over pending writes: the products with their keys.
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
 
 #include <seqbayes/kernel/stored.hpp>
 

@@ -13,7 +13,10 @@
 /// even).
 #pragma once
 
+#include <algorithm>
 #include <array>
+#include <cstddef>
+#include <type_traits>
 
 #include <seqbayes/kernel/buffer.hpp>
 

@@ -2,6 +2,8 @@
 /// Kalman Linear Attention: one scalar filter for each memory entry, in information form.
 #pragma once
 
+#include <string>
+
 #include <seqbayes/covariance/policy.hpp>
 #include <seqbayes/sequence/parts.hpp>
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cassert>
+#include <type_traits>
 
 #include <seqbayes/covariance/approximate.hpp>
 #include <seqbayes/covariance/latent_input.hpp>

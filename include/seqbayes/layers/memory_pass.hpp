@@ -3,6 +3,8 @@
 /// covariance.
 #pragma once
 
+#include <type_traits>
+
 #include <seqbayes/decay/decay.hpp>
 #include <seqbayes/kernel/columns.hpp>
 #include <seqbayes/model/model.hpp>

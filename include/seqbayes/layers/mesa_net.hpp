@@ -3,7 +3,9 @@
 #pragma once
 
 #include <Eigen/Cholesky>
+#include <cmath>
 #include <limits>
+#include <type_traits>
 
 #include <seqbayes/covariance/policy.hpp>
 #include <seqbayes/sequence/output.hpp>

@@ -13,6 +13,7 @@
 #pragma once
 
 #include <concepts>
+#include <type_traits>
 
 #include <seqbayes/sequence/gradient_row.hpp>
 #include <seqbayes/sequence/options.hpp>

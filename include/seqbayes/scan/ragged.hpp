@@ -7,7 +7,11 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <ranges>
 #include <span>
+#include <string>
+#include <vector>
 
 #include <seqbayes/scan/threads.hpp>
 

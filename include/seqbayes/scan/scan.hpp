@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <stdexcept>
+#include <type_traits>
 
 #include <seqbayes/scan/tiled.hpp>
 #include <seqbayes/sequence/check.hpp>

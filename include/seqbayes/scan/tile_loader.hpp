@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 
 #include <seqbayes/covariance/group.hpp>
 #include <seqbayes/scan/runs_tiled.hpp>

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 
 #include <seqbayes/scan/tile_gains.hpp>
 #include <seqbayes/scan/tile_loader.hpp>

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
+#include <stdexcept>
 #include <vector>
 
 #include <seqbayes/scan/threads.hpp>

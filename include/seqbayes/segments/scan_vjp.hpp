@@ -5,6 +5,13 @@
 /// from, and, when `advance_vjp` has brought what later ones ask to its end, once for all.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
 #include <seqbayes/gradient/scan_vjp.hpp>
 #include <seqbayes/segments/scan.hpp>
 

@@ -17,6 +17,8 @@
 ///     S' = A M ((c / phi) S + P eta) + b,    P' = A M P A' / phi^2 + C.
 #pragma once
 
+#include <type_traits>
+
 #include <Eigen/LU>
 
 #include <seqbayes/layers/layer.hpp>

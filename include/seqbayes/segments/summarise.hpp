@@ -11,8 +11,12 @@
 /// count as 0: some processors take a hundred times as long over subnormal numbers.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <limits>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include <seqbayes/gradient/memory_passes.hpp>

@@ -2,6 +2,8 @@
 /// The inputs of every layer: one `Sequence` type, of which each layer reads the fields it needs.
 #pragma once
 
+#include <type_traits>
+
 #include <seqbayes/sequence/view.hpp>
 
 namespace seqbayes {

@@ -2,6 +2,12 @@
 /// One batched scan of tensors, forward and backward, as a function of libtorch's autograd.
 #pragma once
 
+#include <cstddef>
+#include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
 #include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 

@@ -4,11 +4,18 @@
 
 #include <ATen/Dispatch.h>
 
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <ranges>
 #include <set>
 #include <span>
+#include <stdexcept>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include <seqbayes/adapters/detail/replace.hpp>
 #include <seqbayes/adapters/safetensors.hpp>

@@ -2,6 +2,13 @@
 /// The language model around the mixers, and reading and writing it. Needs nlohmann-json.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include <torch/nn/modules/container/modulelist.h>
 #include <torch/nn/modules/embedding.h>
 

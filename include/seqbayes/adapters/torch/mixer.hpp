@@ -3,6 +3,11 @@
 /// language model.
 #pragma once
 
+#include <cmath>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
 #include <seqbayes/adapters/torch/modules.hpp>
 #include <seqbayes/adapters/torch/rule.hpp>
 

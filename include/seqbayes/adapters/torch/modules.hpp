@@ -11,6 +11,9 @@
 #include <torch/nn/pimpl.h>
 
 #include <cmath>
+#include <cstdint>
+#include <string>
+#include <vector>
 
 #include <seqbayes/adapters/torch/tensors.hpp>
 

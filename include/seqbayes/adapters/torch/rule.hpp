@@ -2,6 +2,8 @@
 /// The layers that a `Mixer` can run.
 #pragma once
 
+#include <type_traits>
+
 #include <seqbayes/adapters/torch/scan.hpp>
 
 namespace seqbayes::libtorch {

@@ -2,6 +2,10 @@
 /// Runs a layer over libtorch tensors.
 #pragma once
 
+#include <cstddef>
+#include <utility>
+#include <vector>
+
 #include <seqbayes/adapters/torch/autograd.hpp>
 
 namespace seqbayes::libtorch {
