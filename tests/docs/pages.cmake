@@ -1,6 +1,7 @@
 # cmake -D SOURCE_DIR=PATH -P pages.cmake: whether in the Markdown pages
 #
 # - links within the project lead to a file and, where they name one, to a heading there;
+# - links within a page of docs/ name it, without which Doxygen doesn't find the heading;
 # - no link's text is broken over two lines, after which Doxygen loses its way;
 # - figures have an alternative text;
 # - README.md shows examples/hello.cpp as it is.
@@ -51,6 +52,9 @@ function(check_link page link)
   endif()
   set(anchor "${CMAKE_MATCH_2}")
   set(target ${page})
+  if(link MATCHES "^#" AND page MATCHES "/docs/")
+    message(SEND_ERROR "${page}: ${link} has to name its page")
+  endif()
   if(NOT CMAKE_MATCH_1 STREQUAL "")
     cmake_path(GET page PARENT_PATH folder)
     cmake_path(ABSOLUTE_PATH CMAKE_MATCH_1 BASE_DIRECTORY ${folder} NORMALIZE OUTPUT_VARIABLE target)
