@@ -12,12 +12,10 @@ namespace laws {
 
 using Execution = seqbayes::Execution;
 
-/// Advances `state` over x by `scan`.
+/// What a scan has yielded, and the state after it.
 template <class Layer>
-Run<Real> run(const Layer& layer, typename Layer::State& state,
-              const seqbayes::Sequence<typename Layer::Scalar>& x, Execution how = {}) {
+Run<Real> noted(const seqbayes::OutputOf<Layer>& out, const typename Layer::State& state) {
   Run<Real> run;
-  const auto out = seqbayes::scan(layer, state, x, how);
   run.mean = widen_matrix(out.mean);
   if constexpr (seqbayes::ProbabilisticLayer<Layer>) {
     run.variance = widen_matrix(out.variance);
@@ -27,6 +25,14 @@ Run<Real> run(const Layer& layer, typename Layer::State& state,
   }
   Case<Layer>::note_state(run, state);
   return run;
+}
+
+/// Advances `state` over x by `scan`.
+template <class Layer>
+Run<Real> run(const Layer& layer, typename Layer::State& state,
+              const seqbayes::Sequence<typename Layer::Scalar>& x, Execution how = {}) {
+  const auto out = seqbayes::scan(layer, state, x, how);
+  return noted<Layer>(out, state);
 }
 
 /// The same by `step`, token by token.

@@ -14,16 +14,7 @@ Run<Real> run_split(const Executor& executor, Split split, const Layer& layer,
                     typename Layer::State state,
                     const seqbayes::Sequence<typename Layer::Scalar>& x) {
   const auto out = scan(executor, split, layer, state, x);
-  Run<Real> run;
-  run.mean = widen_matrix(out.mean);
-  if constexpr (seqbayes::ProbabilisticLayer<Layer>) {
-    run.variance = widen_matrix(out.variance);
-    run.evidence = widen(out.log_evidence);
-  } else {
-    run.variance.resize(0, 1);
-  }
-  Case<Layer>::note_state(run, state);
-  return run;
+  return noted<Layer>(out, state);
 }
 
 /// Runs tasks from the last to the first, on one thread.
