@@ -1,6 +1,9 @@
 // What the laws need to know of a layer: how to make it, a state of it, and its reference.
 #pragma once
 
+#include <algorithm>
+#include <limits>
+
 #include <laws/reference.hpp>
 
 namespace laws {
@@ -39,6 +42,11 @@ Matrix<Real> widen_kept(const Kept& kept) {
 template <class Scalar>
 double rounding_unit() {
   return static_cast<double>(widen(Scalar(Eigen::NumTraits<Scalar>::epsilon())));
+}
+/// The same where a result is compared with the reference: no less than the reference's own.
+template <class Scalar>
+double compared_unit() {
+  return std::max(rounding_unit<Scalar>(), double(std::numeric_limits<Real>::epsilon()));
 }
 
 /// For the layers of the grid and the delta family; information.hpp has those of the others.

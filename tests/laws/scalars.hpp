@@ -14,12 +14,10 @@ void scalar_agrees_with_the_reference() {
   Setup<double> setup{3, 2, 1.25};
   setup.input_variance = 0.5;
   const auto layer = make<Layer>(setup);
-  const double unit =
-      std::max(rounding_unit<Scalar>(), double(std::numeric_limits<Real>::epsilon()));
   for (const Hardship& hard : hardships()) {
     INFO(describe(layer) << ", " << hard.name);
     const auto stream = draw_hard_stream(hard, 73, layer.inputs(), 29, 75);
-    const auto [x, start, want, bounds] = trial(layer, setup, stream, unit);
+    const auto [x, start, want, bounds] = trial(layer, setup, stream, compared_unit<Scalar>());
     auto state = start;
     check_close(run_steps(layer, state, x.view()), want, bounds);
     for (const Execution how : {Execution(), Execution::chunked(5)}) {

@@ -49,13 +49,10 @@ void segments_do_what_tokens_do(Index length, const std::vector<Index>& cuts) {
   Setup<double> setup{5, 3, 1.25};
   setup.input_variance = 0.5;
   const auto layer = make<Layer>(setup);
-  // Bounds are in long double's unit where the scalar's is smaller: so is the reference.
-  const double unit =
-      std::max(rounding_unit<Scalar>(), double(std::numeric_limits<Real>::epsilon()));
   for (const Hardship& hard : hardships()) {
     INFO(describe(layer) << ", " << hard.name);
     const auto stream = draw_hard_stream(hard, 31, layer.inputs(), length, 32);
-    const auto [x, start, want, bounds] = trial(layer, setup, stream, unit);
+    const auto [x, start, want, bounds] = trial(layer, setup, stream, compared_unit<Scalar>());
     if (!seqbayes::detail::composes<Layer>(x.view())) {
       CHECK_THROWS_WITH(summarise(layer, x.view()), Catch::Contains("covariance_log_decay"));
       continue;
