@@ -11,6 +11,8 @@
 /// and the same with `template` for `extern template` in one source file.
 #pragma once
 
+#include <Eigen/Core>
+
 #include <seqbayes/seqbayes.hpp>
 
 #define SEQBAYES_SCAN_INSTANCE(how, probabilistic, ...)                                        \

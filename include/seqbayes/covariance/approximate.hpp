@@ -5,6 +5,8 @@
 /// does not. A key for which k'Pk or s is beyond the scalar's range changes nothing.
 #pragma once
 
+#include <Eigen/Core>
+
 #include <seqbayes/covariance/policy.hpp>
 
 namespace seqbayes {

@@ -3,6 +3,7 @@
 /// covariance policy.
 #pragma once
 
+#include <Eigen/Core>
 #include <cmath>
 #include <type_traits>
 

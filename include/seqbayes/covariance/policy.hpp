@@ -3,6 +3,7 @@
 /// policy, and what policies share.
 #pragma once
 
+#include <Eigen/Core>
 #include <cmath>
 #include <concepts>
 #include <cstddef>

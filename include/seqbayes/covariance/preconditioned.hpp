@@ -3,6 +3,7 @@
 /// al. 2026, arXiv 2604.21100).
 #pragma once
 
+#include <Eigen/Core>
 #include <cmath>
 
 #include <seqbayes/covariance/policy.hpp>

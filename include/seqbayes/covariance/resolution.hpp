@@ -21,6 +21,7 @@
 /// All is relative to the variances P_ii, so the unit of a key's channel has no effect.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <type_traits>

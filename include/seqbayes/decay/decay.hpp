@@ -3,6 +3,7 @@
 /// points with their derivatives.
 #pragma once
 
+#include <Eigen/Core>
 #include <cmath>
 #include <concepts>
 #include <limits>

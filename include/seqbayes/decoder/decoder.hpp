@@ -2,6 +2,7 @@
 /// A decoder: one sequence, token by token, for inference engines.
 #pragma once
 
+#include <Eigen/Core>
 #include <string>
 #include <type_traits>
 #include <utility>

@@ -16,6 +16,7 @@
 /// decays are multiplied, none is divided by.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cmath>

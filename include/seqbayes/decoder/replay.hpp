@@ -2,6 +2,8 @@
 /// Any layer with tokens pending: its state before them, its state now, and the tokens.
 #pragma once
 
+#include <Eigen/Core>
+
 #include <seqbayes/sequence/concept.hpp>
 #include <seqbayes/sequence/token_records.hpp>
 

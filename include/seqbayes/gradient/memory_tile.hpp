@@ -15,6 +15,7 @@
 /// forward pass uses.
 #pragma once
 
+#include <Eigen/Core>
 #include <cstddef>
 #include <vector>
 

@@ -3,6 +3,7 @@
 /// keeps all digits, else token by token.
 #pragma once
 
+#include <Eigen/Core>
 #include <cstddef>
 #include <type_traits>
 #include <vector>

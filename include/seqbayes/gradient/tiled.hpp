@@ -3,6 +3,7 @@
 /// pass backwards.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cstddef>
 #include <type_traits>

@@ -7,6 +7,7 @@
 /// values, but not on v_t.
 #pragma once
 
+#include <Eigen/Core>
 #include <cmath>
 #include <string>
 

@@ -2,6 +2,7 @@
 /// The noise levels under which a filter finds a stream most probable, with standard errors.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <limits>

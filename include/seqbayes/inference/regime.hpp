@@ -2,6 +2,7 @@
 /// Reset or full covariance: which of the two explains a stream better, and with which noises.
 #pragma once
 
+#include <Eigen/Core>
 #include <cmath>
 #include <type_traits>
 

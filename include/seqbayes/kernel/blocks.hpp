@@ -2,6 +2,7 @@
 /// A covariance as sweeps take it: in blocks of columns, with the updates and reads of a group.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cstddef>

@@ -15,6 +15,7 @@
 /// them at a time stays in cache.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cstddef>
 #include <type_traits>

@@ -2,6 +2,7 @@
 /// What a read meets on its way back over pending writes: the products with their keys.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cstddef>

@@ -13,6 +13,7 @@
 /// even).
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cstddef>

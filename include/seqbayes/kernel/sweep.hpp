@@ -9,6 +9,7 @@
 /// accumulators in registers.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <array>
 #include <cstddef>

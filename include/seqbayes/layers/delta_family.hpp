@@ -2,6 +2,8 @@
 /// Relatives of the delta rule that write through the same memory pass (model/model.hpp).
 #pragma once
 
+#include <Eigen/Core>
+
 #include <seqbayes/layers/layer.hpp>
 #include <seqbayes/layers/several_writes.hpp>
 

@@ -7,6 +7,7 @@
 /// with p_i the density of the token's values by layer i, K layers and a switching rate h.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <cstddef>

@@ -5,6 +5,7 @@
 /// grid is `Layer<Scalar, Dk, Dv, Model, Decay, Covariance>`.
 #pragma once
 
+#include <Eigen/Core>
 #include <cmath>
 
 #include <seqbayes/layers/layer.hpp>

@@ -2,6 +2,7 @@
 /// Kalman Linear Attention: one scalar filter for each memory entry, in information form.
 #pragma once
 
+#include <Eigen/Core>
 #include <string>
 
 #include <seqbayes/covariance/policy.hpp>

@@ -2,6 +2,7 @@
 /// A point of the grid *design model x decay x covariance* as a layer.
 #pragma once
 
+#include <Eigen/Core>
 #include <cassert>
 #include <type_traits>
 

@@ -12,6 +12,7 @@
 /// with the gain w from the covariance policy. See docs/mathematics.md and the papers named below.
 #pragma once
 
+#include <Eigen/Core>
 #include <concepts>
 #include <type_traits>
 

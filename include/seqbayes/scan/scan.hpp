@@ -2,6 +2,7 @@
 /// Runs a layer over a sequence.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <stdexcept>
 #include <type_traits>

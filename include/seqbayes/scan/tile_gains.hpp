@@ -2,6 +2,8 @@
 /// The gain pass of a tile of tokens.
 #pragma once
 
+#include <Eigen/Core>
+
 #include <seqbayes/scan/runs_tiled.hpp>
 #include <seqbayes/scan/workspace.hpp>
 

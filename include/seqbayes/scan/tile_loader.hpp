@@ -2,6 +2,7 @@
 /// Loads a tile of tokens for its passes: decays, rows where they lie or in buffers.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <cstddef>

@@ -2,6 +2,7 @@
 /// The fast execution form: tile by tile of tokens, first the gain pass, then the memory pass.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cstddef>
 

@@ -3,6 +3,7 @@
 /// sequence.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cstddef>
 #include <stdexcept>

@@ -11,6 +11,7 @@
 /// count as 0: some processors take a hundred times as long over subnormal numbers.
 #pragma once
 
+#include <Eigen/Core>
 #include <algorithm>
 #include <cmath>
 #include <cstddef>

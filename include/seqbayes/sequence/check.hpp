@@ -2,6 +2,7 @@
 /// Checks a sequence once, before a layer runs over it: shapes, missing fields, domains.
 #pragma once
 
+#include <Eigen/Core>
 #include <functional>
 #include <limits>
 #include <sstream>

@@ -3,6 +3,7 @@
 /// policies add to them.
 #pragma once
 
+#include <Eigen/Core>
 #include <cassert>
 
 #include <seqbayes/sequence/sequence.hpp>

@@ -3,6 +3,7 @@
 /// them.
 #pragma once
 
+#include <Eigen/Core>
 #include <limits>
 #include <string>
 #include <type_traits>

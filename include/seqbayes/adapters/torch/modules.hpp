@@ -3,6 +3,8 @@
 /// have the names and shapes of flash-linear-attention's.
 #pragma once
 
+#include <Eigen/Core>
+
 #include <ATen/Dispatch.h>
 #include <torch/nn/functional/activation.h>
 #include <torch/nn/init.h>
