@@ -19,9 +19,9 @@ namespace seqbayes {
 template <SequenceLayer L>
 struct Cotangent {
   using Scalar = typename L::Scalar;
-  MatrixView<Scalar> mean;   ///< To the outputs, T x Dv.
-  RowView<Scalar> variance;  ///< To the retrieval variances, T entries; of filters only.
-  Scalar log_evidence{};     ///< To the log evidence; of filters only.
+  MatrixView<Scalar> mean{};   ///< To the outputs, T x Dv.
+  RowView<Scalar> variance{};  ///< To the retrieval variances, T entries; of filters only.
+  Scalar log_evidence{};       ///< To the log evidence; of filters only.
   /// To the state after the last token, in the shape of the state. That of a full covariance is
   /// taken as symmetric: its antisymmetric part has no effect.
   std::optional<typename L::State> state{};

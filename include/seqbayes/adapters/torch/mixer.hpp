@@ -60,8 +60,8 @@ struct MixerOptions {
 /// What a mixer carries from token to token: tensors that own their memory, of the same size after
 /// any number of tokens.
 struct MixerState {
-  State memory;
-  Tensor query, key, value;  ///< The short convolutions' last inputs.
+  State memory{};
+  Tensor query{}, key{}, value{};  ///< The short convolutions' last inputs.
 };
 
 /// q, k, v = silu(conv(proj h)), with q and k of unit norm and q scaled by Dk^-1/2; beta =

@@ -36,8 +36,9 @@ struct Inputs : Fields<Tensor> {
 /// The state of B x H layers. Undefined tensors stand for the layers' initial state. What a scan
 /// returns owns its memory, all of it and nothing else; what it is given stays as it is.
 struct State {
-  Tensor mean;        ///< [B, H, Dk, Dv].
-  Tensor covariance;  ///< [B, H, Dk, Dk], [B, H, Dk] or [B, H], or undefined: what the layer keeps.
+  Tensor mean{};  ///< [B, H, Dk, Dv].
+  /// [B, H, Dk, Dk], [B, H, Dk] or [B, H], or undefined: what the layer keeps.
+  Tensor covariance{};
 };
 
 namespace detail {
