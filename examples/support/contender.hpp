@@ -218,7 +218,7 @@ Panel error_panel(const std::string& title, const std::string& x_label,
               "square error, told filter = 1",
               {},
               fmt::format("set logscale xy\nset autoscale xfix\nset yrange [0.95:5]\n"
-                          "set xtics ({})\nset ytics (1, 1.1, 1.2, 1.5, 2, 3, 4, 5)",
+                          "set xtics ({})\nset ytics (1, 1.2, 1.5, 2, 3, 4, 5)",
                           fmt::join(xs, ", "))};
   for (std::size_t i = 0; i < contenders.size(); ++i) panel.curves.push_back({i, {}, {}});
   for (const double x : xs) {

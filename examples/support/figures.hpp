@@ -6,8 +6,11 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "csv.hpp"
+#include "legend.hpp"
 
 namespace inspect {
 
@@ -97,13 +100,14 @@ class FigureScript {
   void panels(const std::string& name, Which which, const std::string& reference,
               const std::string& y_label, Panel&& panel) {
     const int rows = static_cast<int>(results_.heads.size() + 1) / 2;
-    const double head_height = 290, height = legend_height(which) + head_height * rows;
+    const auto key = legend(which, reference, name == "reliability");
+    const double head_height = 290, height = key.height() + head_height * rows;
     open(name, height);
     for (std::size_t i = 0; i < results_.heads.size(); ++i) {
       const auto row = static_cast<double>(i / 2);
       const Head& head = results_.heads[i].head;
       frame(i % 2 == 0 ? 0 : 0.5, (rows - 1 - row) * head_height / height, head_height / height);
-      if (i == 0) legend(which, height, reference, name == "reliability");
+      if (i == 0) text_ << key.script(height);
       text_ << fmt::format("set title 'head {}, mean decay {:.3g}'\nset ylabel \"{}\"\n",
                            head.number, head.log_decay.array().exp().mean(), y_label);
       panel(head);
@@ -115,7 +119,7 @@ class FigureScript {
     text_ << fmt::format(
         "\nset terminal svg size {},{:.0f} font 'Helvetica,Arial,sans-serif,13' "
         "background '#ffffff' name '{}'\nset output '{}.svg'\nset multiplot\n",
-        figure_width, height, name, name);
+        study::figure_width, height, name, name);
   }
 
   /// A panel half as wide as the figure.
@@ -126,38 +130,19 @@ class FigureScript {
         left, bottom, height);
   }
 
-  static constexpr int figure_width = 960, legend_columns = 3;
-  static constexpr double line_height = 19;
-
-  [[nodiscard]] double legend_height(Which which) const {
-    double entries = 1;  // the reference
-    for (std::size_t i = 0; i < results_.grid.size(); ++i) entries += is_drawn(i, which) ? 1 : 0;
-    return 12 + line_height * std::ceil(entries / legend_columns);
-  }
-
-  /// gnuplot's own keys keep to one panel; this one spans the figure.
-  void legend(Which which, double height, const std::string& reference, bool with_markers) {
-    int entry = 0;
-    const auto add = [&](const std::string& text, const std::string& line, int point) {
-      const double x = 0.05 + 0.32 * (entry % legend_columns);
-      const double y = 1 - (14 + line_height * (entry / legend_columns)) / height;
-      text_ << fmt::format(
-          "set arrow from screen {:.4f},{:.4f} to screen {:.4f},{:.4f} nohead {}\n"
-          "set label \"{}\" at screen {:.4f},{:.4f} left\n",
-          x, y, x + 0.04, y, line, text, x + 0.048, y);
-      if (point > 0) {
-        text_ << fmt::format("set label '' at screen {:.4f},{:.4f} point pt {} ps 0.7 {}\n",
-                             x + 0.02, y, point, line.substr(0, line.find(" lw")));
-      }
-      ++entry;
-    };
+  /// Of the layers drawn and, unless it has no name, of the reference.
+  [[nodiscard]] study::Legend legend(Which which, const std::string& reference,
+                                     bool with_markers) const {
+    std::vector<study::Style> entries;
     for (std::size_t i = 0; i < results_.grid.size(); ++i) {
       if (!is_drawn(i, which)) continue;
       const GridPoint& point = results_.grid[i];
-      add(label(point), style(point),
-          with_markers && is_drawn(i, Which::filters) ? marker(point) : 0);
+      const bool marked = with_markers && is_drawn(i, Which::filters);
+      entries.push_back(
+          {label(point), point.colour, point.dash, marked ? marker(point) : 0, point.width});
     }
-    if (!reference.empty()) add(reference, reference_style, 0);
+    if (!reference.empty()) entries.push_back({reference, "#222222", "(2,3)", 0, 1.2});
+    return study::Legend(std::move(entries));
   }
 
   static constexpr const char* reference_style = "lc rgb '#222222' lw 1.2 dt (2,3)";
@@ -238,7 +223,8 @@ class FigureScript {
       return head.head.log_decay.array().exp().mean();
     });
     const Head& head = slowest->head;
-    const double panel_height = 300, height = legend_height(Which::all) + 2 * panel_height;
+    const auto key = legend(Which::all, "no memory; mean value; honest", true);
+    const double panel_height = 300, height = key.height() + 2 * panel_height;
     const double upper = panel_height / height;
     const auto panel = [&](double left, double bottom, const std::string& title,
                            const std::string& y_label) {
@@ -247,7 +233,7 @@ class FigureScript {
     };
     open("overview", height);
     panel(0, upper, "log evidence above no memory, all heads", "nats a value");
-    legend(Which::all, height, "no memory; mean value; honest", true);
+    text_ << key.script(height);
     text_ << fmt::format("set xlabel 'head'\nset xrange [{}:{}]\nset xtics 1\n",
                          static_cast<double>(results_.heads.front().head.number) - 0.5,
                          static_cast<double>(results_.heads.back().head.number) + 0.5);

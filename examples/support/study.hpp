@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "legend.hpp"
+
 namespace study {
 
 /// `error` is the standard error of a simulated y; 0 for a prediction.
@@ -19,13 +21,6 @@ struct Point {
   double x = 0, y = 0, error = 0;
 };
 using Points = std::vector<Point>;
-
-/// Colours are Okabe and Ito's colour-blind safe ones; markers differ as well.
-struct Style {
-  std::string name, colour, dash = "solid";
-  int marker = 7;  ///< gnuplot's point type; 0 for none
-  double width = 2;
-};
 
 struct Curve {
   std::size_t style = 0;  ///< index into `Figure::styles`
@@ -85,30 +80,7 @@ inline void write_csv(const Figure& figure, const std::filesystem::path& path) {
   if (!out) throw std::runtime_error(path.string() + ": the file cannot be written");
 }
 
-constexpr int width = 960, panel_height = 330, line_height = 20, legend_columns = 3;
-
-/// One legend for all panels, above them.
-inline std::string legend(const Figure& figure, double height) {
-  std::string text;
-  for (std::size_t i = 0; i < figure.styles.size(); ++i) {
-    const Style& style = figure.styles[i];
-    const double x = 0.05 + 0.32 * static_cast<double>(i % legend_columns);
-    const double y = 1 - (14 + line_height * static_cast<double>(i / legend_columns)) / height;
-    if (style.width > 0) {
-      text += fmt::format(
-          "set arrow from screen {:.4f},{:.4f} to screen {:.4f},{:.4f} nohead lc rgb '{}' lw {} "
-          "dt {}\n",
-          x, y, x + 0.04, y, style.colour, style.width, style.dash);
-    }
-    if (style.marker > 0) {
-      text += fmt::format("set label '' at screen {:.4f},{:.4f} point pt {} ps 0.7 lc rgb '{}'\n",
-                          x + 0.02, y, style.marker, style.colour);
-    }
-    text +=
-        fmt::format("set label \"{}\" at screen {:.4f},{:.4f} left\n", style.name, x + 0.048, y);
-  }
-  return text;
-}
+constexpr int panel_height = 330;
 
 inline std::string plot(const Figure& figure, std::size_t number) {
   std::vector<std::string> drawn;
@@ -133,13 +105,10 @@ inline std::string plot(const Figure& figure, std::size_t number) {
 }
 
 inline std::string script(const Figure& figure) {
-  const auto ceil_div = [](std::size_t a, std::size_t b) {
-    return static_cast<double>((a + b - 1) / b);
-  };
   const std::size_t columns = figure.panels.size() == 1 ? 1 : 2;
-  const double rows = ceil_div(figure.panels.size(), columns);
-  const double height =
-      18 + line_height * ceil_div(figure.styles.size(), legend_columns) + panel_height * rows;
+  const auto rows = static_cast<double>((figure.panels.size() + columns - 1) / columns);
+  const Legend legend(figure.styles);
+  const double height = legend.height() + panel_height * rows;
   std::string text = fmt::format(
       "# gnuplot {0}.gp\n"
       "set terminal svg size {1},{2:.0f} font 'Helvetica,Arial,sans-serif,13' background '#ffffff' "
@@ -152,7 +121,7 @@ inline std::string script(const Figure& figure) {
       "3.5\n"
       "set title offset 0,-0.5\nset xlabel offset 0,0.4\nset ylabel offset 1,0\nset bars 0\nset "
       "multiplot\n",
-      figure.name, width, height);
+      figure.name, figure_width, height);
   for (std::size_t i = 0; i < figure.panels.size(); ++i) {
     const Panel& panel = figure.panels[i];
     const double row = static_cast<double>(i / columns);
@@ -163,7 +132,7 @@ inline std::string script(const Figure& figure) {
         "set title \"{}\"\nset xlabel \"{}\"\nset ylabel \"{}\"\n{}\n",
         share * static_cast<double>(i % columns), (rows - 1 - row) * panel_height / height, share,
         panel_height / height, panel.title, panel.x_label, panel.y_label, panel.options);
-    text += i == 0 ? legend(figure, height) : "unset arrow\nunset label\n";
+    text += i == 0 ? legend.script(height) : "unset arrow\nunset label\n";
     text += plot(figure, i);
   }
   return text + "unset multiplot\nunset output\n";
