@@ -190,4 +190,43 @@ TEST_CASE("split scan: columns where that suffices, else pieces, else neither", 
   CHECK(split_of(diagonal, 9000, 16).pieces == 1);
 }
 
+// Columns of a model that mixes value channels can't be told apart; one with options of its own has
+// no narrower sister.
+struct Normalised : seqbayes::AssociativeRegression {
+  template <int Dv, class Scalar, class Options>
+  static seqbayes::Vector<Scalar, Dv> target(const seqbayes::Token<Scalar>& token, const Options&) {
+    return token.value.template vector<Dv>().normalized();
+  }
+};
+struct Amplified : seqbayes::AssociativeRegression {
+  template <class PolicyOptions>
+  struct Options : PolicyOptions {
+    double gain = 2;
+  };
+  template <int Dv, class Scalar, class Options>
+  static seqbayes::Vector<Scalar, Dv> target(const seqbayes::Token<Scalar>& token,
+                                             const Options& options) {
+    return token.value.template vector<Dv>() * Scalar(options.gain);
+  }
+};
+
+TEMPLATE_TEST_CASE("split scan: a user's model keeps its columns together", "[segments]",
+                   Normalised, Amplified) {
+  using Layer =
+      seqbayes::Layer<double, any, any, TestType, seqbayes::NoDecay, seqbayes::ResetCovariance>;
+  typename Layer::Options options;
+  options.key_dim = 4;
+  options.value_dim = 64;
+  const Layer layer(options);
+  const auto stream = draw_stream(layer.inputs(), 300, 51);
+  auto one = layer.initial_state(), split = one;
+  const auto want = run(layer, one, stream.view());
+  const auto out = seqbayes::scan(seqbayes::Threads{2}, layer, split, stream.view());
+  check_equal(noted<Layer>(out, split), want);
+  split = layer.initial_state();
+  const auto asked =
+      seqbayes::scan(seqbayes::Threads{2}, {.columns = 2}, layer, split, stream.view());
+  check_equal(noted<Layer>(asked, split), want);
+}
+
 }  // namespace laws::segments_scan_test

@@ -58,7 +58,7 @@ Segment<L> segment_of(const typename L::Scalar* numbers) {
   segment.decay_ratio = numbers[2];
   numbers += 3;
   Segment<L>::for_each_part(segment, [&](auto& part) {
-    const bool of_values = &part == &segment.offset || &part == &segment.information_mean;
+    const bool of_values = &part == &segment.offset || &part == &segment.observation_values;
     part.resize(key_dim, of_values ? value_dim : key_dim);
     std::copy_n(numbers, part.size(), part.data());
     numbers += part.size();
@@ -84,8 +84,8 @@ Segment<L> constant_segment(const typename L::State& after) {
   segment.offset = after.mean;
   if constexpr (Segment<L>::is_filter) {
     segment.covariance = after.covariance;
-    segment.information.setZero(key_dim, key_dim);
-    segment.information_mean.setZero(key_dim, value_dim);
+    segment.observation_rows.setZero(key_dim, key_dim);
+    segment.observation_values.setZero(key_dim, value_dim);
   }
   return segment;
 }

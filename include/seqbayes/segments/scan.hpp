@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <stdexcept>
+#include <type_traits>
 #include <vector>
 
 #include <seqbayes/scan/threads.hpp>
@@ -21,6 +22,24 @@ struct Split {
   int pieces = 1;   ///< Of the sequence, each run from where summaries say that it starts.
 };
 
+/// Whether each entry of a model's target depends on the same entry of `value` and `value_gate`
+/// alone, so that columns of the memory may be run apart. Say so of a model of your own by a
+/// specialisation.
+template <class Model>
+inline constexpr bool targets_by_column = false;
+template <>
+inline constexpr bool targets_by_column<LatentInput> = true;
+template <>
+inline constexpr bool targets_by_column<AssociativeRegression> = true;
+template <>
+inline constexpr bool targets_by_column<SeparateEraseKey> = true;
+template <>
+inline constexpr bool targets_by_column<GatedErase> = true;
+template <>
+inline constexpr bool targets_by_column<DiagonalPlusLowRank> = true;
+template <>
+inline constexpr bool targets_by_column<GatedRemoval> = true;
+
 namespace detail {
 
 template <class L>
@@ -29,6 +48,9 @@ struct Narrow;
 template <class Scalar, int Dk, int Dv, class Model, class Decay, class Covariance>
 struct Narrow<Layer<Scalar, Dk, Dv, Model, Decay, Covariance>> {
   using type = Layer<Scalar, Dk, Eigen::Dynamic, Model, Decay, Covariance>;
+  static constexpr bool possible =
+      targets_by_column<Model> && Decay::width != DecayWidth::value_channel &&
+      std::is_same_v<typename type::Options, LayerOptions<Scalar, Dk, Eigen::Dynamic>>;
   static type of(const LayerOptions<Scalar, Dk, Dv>& all, Index columns) {
     LayerOptions<Scalar, Dk, Eigen::Dynamic> options;
     options.key_dim = all.key_dim;
@@ -42,9 +64,8 @@ struct Narrow<Layer<Scalar, Dk, Dv, Model, Decay, Covariance>> {
 };
 
 template <class L>
-concept SplitsColumns = requires(const L& layer) {
-  requires L::Decay::width != DecayWidth::value_channel;
-  Narrow<L>::of(layer.options(), 1);
+concept SplitsColumns = requires {
+  requires Narrow<L>::possible;
 };
 
 /// Tokens; shorter pieces cost more to summarise and to start than they save.

@@ -15,11 +15,16 @@
 /// phi = max(1, c)
 ///
 ///     S' = A M ((c / phi) S + P eta) + b,    P' = A M P A' / phi^2 + C.
+///
+/// J and eta are what the tokens say of the start. They are kept as a root, J = R'R and eta = R'y,
+/// an observation y = R S + noise of variance 1: J itself grows as T / r where keys lie, and its
+/// rounding would hide the prior where they don't.
 #pragma once
 
+#include <Eigen/Cholesky>
+#include <Eigen/QR>
+#include <cmath>
 #include <type_traits>
-
-#include <Eigen/LU>
 
 #include <seqbayes/layers/layer.hpp>
 #include <seqbayes/layers/several_writes.hpp>
@@ -70,11 +75,11 @@ struct Segment {
   /// Whether it has the parts of a filter; without, they stay empty.
   static constexpr bool is_filter = detail::composition_of<L> == detail::Composition::filter;
 
-  Matrix<Scalar> transition;        ///< A, Dk x Dk.
-  Matrix<Scalar> offset;            ///< b, Dk x Dv: the memory that an empty one would become.
-  Matrix<Scalar> covariance;        ///< C, Dk x Dk, symmetric: what a known memory would have.
-  Matrix<Scalar> information;       ///< J, Dk x Dk, symmetric: of the tokens about the start.
-  Matrix<Scalar> information_mean;  ///< eta, Dk x Dv.
+  Matrix<Scalar> transition;          ///< A, Dk x Dk.
+  Matrix<Scalar> offset;              ///< b, Dk x Dv: the memory that an empty one would become.
+  Matrix<Scalar> covariance;          ///< C, Dk x Dk, symmetric: what a known memory would have.
+  Matrix<Scalar> observation_rows;    ///< R, Dk x Dk: what the tokens see of the start.
+  Matrix<Scalar> observation_values;  ///< y, Dk x Dv.
 
   Scalar decay_ratio{1};  ///< c.
 
@@ -90,8 +95,8 @@ struct Segment {
     f(segment.offset);
     if constexpr (is_filter) {
       f(segment.covariance);
-      f(segment.information);
-      f(segment.information_mean);
+      f(segment.observation_rows);
+      f(segment.observation_values);
     }
   }
 };
@@ -115,26 +120,79 @@ void make_symmetric(Matrix& m) {
   m = Matrix((m + m.transpose()) * typename Matrix::Scalar(0.5));
 }
 
-/// M = (I + P J)^-1 for symmetric, positive semidefinite P and J: its eigenvalues lie in (0, 1].
+/// F with F F' = M, of a symmetric, positive semidefinite M. Directions in which M is below its own
+/// rounding, with rows and columns scaled to a diagonal of 1, count as 0.
 template <class Scalar>
-class Discount {
+class Root {
  public:
-  Discount(const Matrix<Scalar>& p, const Matrix<Scalar>& j)
-      : lu_(Matrix<Scalar>(Matrix<Scalar>::Identity(p.rows(), p.cols()) + p * j)) {}
-
-  /// M X.
-  template <class X>
-  Matrix<Scalar> operator()(const X& x) const {
-    return lu_.solve(x);
+  explicit Root(const Matrix<Scalar>& m) : scale_(m.diagonal()) {
+    using std::sqrt;
+    for (Scalar& d : scale_) d = d > Scalar(0) ? Scalar(sqrt(d)) : Scalar(1);
+    const Vector<Scalar> shrink = scale_.cwiseInverse();
+    ldlt_.compute(shrink.asDiagonal() * m * shrink.asDiagonal());
+    pivots_ = ldlt_.vectorD();
+    const Scalar least = Scalar(double(m.rows())) * Eigen::NumTraits<Scalar>::epsilon();
+    for (Scalar& d : pivots_) d = d > least ? Scalar(sqrt(d)) : Scalar(0);
   }
-  /// M' X.
-  template <class X>
-  Matrix<Scalar> transposed(const X& x) const {
-    return lu_.transpose().solve(x);
+
+  [[nodiscard]] Matrix<Scalar> factor() const {
+    const Matrix<Scalar> lower = ldlt_.matrixL();
+    const Matrix<Scalar> f =
+        ldlt_.transpositionsP().transpose() * Matrix<Scalar>(lower * pivots_.asDiagonal());
+    return scale_.asDiagonal() * f;
+  }
+  /// The X with F X = `y`, of a y in the range of F; 0 where F has a column of zeros.
+  [[nodiscard]] Matrix<Scalar> solve(const Matrix<Scalar>& y) const {
+    Matrix<Scalar> x =
+        ldlt_.transpositionsP() * Matrix<Scalar>(scale_.cwiseInverse().asDiagonal() * y);
+    ldlt_.matrixL().solveInPlace(x);
+    for (Index i = 0; i < x.rows(); ++i) {
+      x.row(i) *= pivots_[i] > Scalar(0) ? Scalar(Scalar(1) / pivots_[i]) : Scalar(0);
+    }
+    return x;
   }
 
  private:
-  Eigen::PartialPivLU<Matrix<Scalar>> lu_;
+  Vector<Scalar> scale_, pivots_;
+  Eigen::LDLT<Matrix<Scalar>> ldlt_;
+};
+
+/// A memory of covariance P after y = R S + noise of variance 1: with P = F F' and W = R F,
+///
+///     M X = X - F (I + W'W)^-1 W' R X,    M (X + P R'y) = X + F (I + W'W)^-1 W' (y - R X).
+template <class Scalar>
+class Conditioned {
+ public:
+  Conditioned(const Matrix<Scalar>& p, const Matrix<Scalar>& rows)
+      : rows_(rows),
+        root_(Root<Scalar>(p).factor()),
+        seen_(rows * root_),
+        llt_(Matrix<Scalar>(Matrix<Scalar>::Identity(p.rows(), p.cols()) +
+                            seen_.transpose() * seen_)) {}
+
+  /// M (X + P R'y).
+  [[nodiscard]] Matrix<Scalar> mean(const Matrix<Scalar>& x, const Matrix<Scalar>& y) const {
+    return x + root_ * llt_.solve(seen_.transpose() * (y - rows_ * x));
+  }
+  /// M X.
+  [[nodiscard]] Matrix<Scalar> operator()(const Matrix<Scalar>& x) const {
+    return x - root_ * llt_.solve(seen_.transpose() * (rows_ * x));
+  }
+  /// M' X.
+  [[nodiscard]] Matrix<Scalar> transposed(const Matrix<Scalar>& x) const {
+    return x - rows_.transpose() * (seen_ * llt_.solve(root_.transpose() * x));
+  }
+  /// A M P A'.
+  [[nodiscard]] Matrix<Scalar> covariance(const Matrix<Scalar>& a) const {
+    const Matrix<Scalar> half = llt_.matrixL().solve(root_.transpose() * a.transpose());
+    return half.transpose() * half;
+  }
+  /// W.
+  [[nodiscard]] const Matrix<Scalar>& seen() const { return seen_; }
+
+ private:
+  Matrix<Scalar> rows_, root_, seen_;
+  Eigen::LLT<Matrix<Scalar>> llt_;
 };
 
 }  // namespace detail
@@ -152,26 +210,31 @@ Segment<L> combine(const Segment<L>& first, const Segment<L>& later) {
     store(both.offset, a2 * b1 + wide(later.offset));
   } else {
     using To = detail::Wide<Scalar>;
-    const auto c1 = wide(first.covariance), j2 = wide(later.information);
-    const auto eta2 = wide(later.information_mean);
+    using Result = Matrix<To>;
+    const auto c1 = wide(first.covariance), r2 = wide(later.observation_rows);
+    const auto y2 = wide(later.observation_values);
     const To phi1 = first.frame(), phi2 = later.frame(), ratio2 = To(later.decay_ratio);
     const To ratio = To(first.decay_ratio) * ratio2, phi = ratio > To(1) ? ratio : To(1);
     const To alpha2 = ratio2 / phi2;
     both.decay_ratio = detail::within_range(Scalar(ratio));
-    const detail::Discount discount(c1, j2);
-    auto covariance =
-        decltype(c1)(a2 * discount(c1) * a2.transpose() / (phi2 * phi2) + wide(later.covariance));
-    auto information = decltype(c1)(a1.transpose() * discount.transposed(j2 * a1) / (phi1 * phi1) +
-                                    wide(first.information));
-    detail::make_symmetric(covariance);
-    detail::make_symmetric(information);
-    store(both.transition, a2 * discount(a1) * (phi / (phi1 * phi2)));
-    store(both.offset, a2 * discount(b1 * alpha2 + c1 * eta2) + wide(later.offset));
-    store(both.covariance, covariance);
-    store(both.information, information);
-    store(both.information_mean,
-          a1.transpose() * discount.transposed(eta2 - j2 * b1 * alpha2) * (phi2 / (phi * phi1)) +
-              wide(first.information_mean) * (ratio2 * phi1 / phi));
+    const detail::Conditioned<To> conditioned(c1, r2);
+    store(both.transition, a2 * conditioned(a1) * (phi / (phi1 * phi2)));
+    store(both.offset, a2 * conditioned.mean(b1 * alpha2, y2) + wide(later.offset));
+    store(both.covariance, conditioned.covariance(a2) / (phi2 * phi2) + wide(later.covariance));
+    // What the later tokens say of the first start, with the noise of the tokens between, and what
+    // the first do: 2 Dk rows, of which Householder reflections leave Dk.
+    const Index dk = a1.rows();
+    const auto& seen = conditioned.seen();
+    const Eigen::LLT<Result> noise(Result(Result::Identity(dk, dk) + seen * seen.transpose()));
+    Result rows(2 * dk, dk), values(2 * dk, b1.cols());
+    rows << wide(first.observation_rows), Result(noise.matrixL().solve(r2 * a1)) / phi1;
+    values << wide(first.observation_values) * (ratio2 * phi1 / phi),
+        Result(noise.matrixL().solve(y2 - r2 * b1 * alpha2)) * (phi2 / phi);
+    const Eigen::HouseholderQR<Result> qr(rows);
+    values.applyOnTheLeft(qr.householderQ().transpose());
+    store(both.observation_rows,
+          Result(qr.matrixQR().topRows(dk).template triangularView<Eigen::Upper>()));
+    store(both.observation_values, values.topRows(dk));
   }
   return both;
 }
@@ -190,12 +253,11 @@ void advance(const L& layer, const Segment<L>& segment, typename L::State& state
     const auto p = wide(state.covariance);
     using To = detail::Wide<Scalar>;
     const To phi = segment.frame(), alpha = To(segment.decay_ratio) / phi;
-    const detail::Discount discount(p, wide(segment.information));
+    const detail::Conditioned<To> conditioned(p, wide(segment.observation_rows));
     state.mean =
-        (a * discount(s * alpha + p * wide(segment.information_mean)) + wide(segment.offset))
+        (a * conditioned.mean(s * alpha, wide(segment.observation_values)) + wide(segment.offset))
             .template cast<Scalar>();
-    auto covariance =
-        decltype(p)(a * discount(p) * a.transpose() / (phi * phi) + wide(segment.covariance));
+    Matrix<To> covariance = conditioned.covariance(a) / (phi * phi) + wide(segment.covariance);
     detail::make_symmetric(covariance);
     state.covariance = covariance.template cast<Scalar>();
   }
@@ -218,18 +280,17 @@ void advance_vjp(const Segment<L>& segment, const typename L::State& before,
   if constexpr (!Segment<L>::is_filter) {
     dstate.mean = (a.transpose() * dmean).template cast<Scalar>();
   } else {
-    using Result = std::remove_const_t<decltype(a)>;
-    const auto p = wide(before.covariance), j = wide(segment.information);
-    const auto eta = wide(segment.information_mean);
-    const detail::Discount discount(p, j);
     using To = detail::Wide<Scalar>;
+    using Result = Matrix<To>;
+    const auto rows = wide(segment.observation_rows), values = wide(segment.observation_values);
+    const detail::Conditioned<To> conditioned(wide(before.covariance), rows);
     const To phi = segment.frame(), alpha = To(segment.decay_ratio) / phi;
-    const Result ds = discount.transposed(a.transpose() * dmean);
+    const Result ds = conditioned.transposed(a.transpose() * dmean);
     const Result dp =
-        discount.transposed(a.transpose() * wide(dstate.covariance) * a / (phi * phi));
-    const Result start = discount(wide(before.mean) * alpha + p * eta);
-    Result dcovariance = discount.transposed(dp.transpose());
-    dcovariance += ds * (eta - j * start).transpose();
+        conditioned.transposed(a.transpose() * wide(dstate.covariance) * a / (phi * phi));
+    const Result start = conditioned.mean(wide(before.mean) * alpha, values);
+    Result dcovariance = conditioned.transposed(dp.transpose());
+    dcovariance += ds * (values - rows * start).transpose() * rows;
     detail::make_symmetric(dcovariance);
     dstate.mean = (ds * alpha).template cast<Scalar>();
     dstate.covariance = dcovariance.template cast<Scalar>();

@@ -75,8 +75,10 @@ class Summary {
     if constexpr (is_filter) {
       segment.decay_ratio = own_decay_.ratio();
       segment.covariance = run_.covariance;
-      segment.information = information_.template cast<Scalar>();
-      segment.information_mean = information_mean_.template cast<Scalar>();
+      make_symmetric(information_);
+      const Root<Wide<Scalar>> root(information_);
+      segment.observation_rows = root.factor().transpose().template cast<Scalar>();
+      segment.observation_values = root.solve(information_mean_).template cast<Scalar>();
     }
     return segment;
   }
@@ -144,34 +146,35 @@ class Summary {
   }
 
   /// Adds tokens from the `first` on, whose innovations are rows of `ell` and `nu`, to J and eta.
-  /// s = 0 stands for a token that observes nothing.
   template <class Ell, class Nu>
   void collect(Index first, const Ell& ell, const Nu& nu, const Scalar* s) {
     if constexpr (is_filter && Model::write == Write::correct) {
       using To = Wide<Scalar>;
-      // Products of rows of size 1, so that no scale makes them subnormal.
+      // Products of rows of size 1, so that no scale makes them subnormal; in the wide type, since
+      // their rounding is to be less than the prior where keys don't lie.
       const Scalar size = largest(ell);
       if (size == Scalar(0)) return;
-      const Matrix<Scalar> rows = ell / size;
-      Matrix<Scalar> weighted(rows.rows(), rows.cols());
+      const Matrix<To> rows = (ell / size).template cast<To>(), values = nu.template cast<To>();
+      Matrix<To> weighted(rows.rows(), rows.cols());
       Vector<Scalar> weights(rows.rows());
       const auto weigh = [&](const auto& own) {
         for (Index i = 0; i < rows.rows(); ++i) {
-          const bool observes = s[i] > Scalar(0) && is_finite(s[i]);
-          weights[i] = observes ? Scalar(own(first + i) / s[i]) : Scalar(0);
+          weights[i] = observes(s[i]) ? Scalar(own(first + i) / s[i]) : Scalar(0);
         }
         const Scalar most = largest(weights);
         if (most > Scalar(0)) weights /= most;
-        weighted = weights.asDiagonal() * rows;
+        weighted = weights.template cast<To>().asDiagonal() * rows;
         return To(most);
       };
       const To of_information = weigh([&](Index t) { return own_decay_.of_information(t); });
-      information_ += Matrix<Scalar>(weighted.transpose() * rows).template cast<To>() *
-                      (of_information * To(size) * To(size));
+      information_ += weighted.transpose() * rows * (of_information * To(size) * To(size));
       const To of_mean = weigh([&](Index t) { return own_decay_.of_mean(t); });
-      information_mean_ -=
-          Matrix<Scalar>(weighted.transpose() * nu).template cast<To>() * (of_mean * To(size));
+      information_mean_ -= weighted.transpose() * values * (of_mean * To(size));
     }
+  }
+  /// Not with s = 0, nor with one so small or large that no weight stands for it.
+  static bool observes(const Scalar& s) {
+    return s > Scalar(0) && is_finite(s) && is_finite(Scalar(Scalar(1) / s));
   }
   /// The largest absolute entry; 1 for scalars without a range to leave.
   template <class Rows>
