@@ -99,8 +99,10 @@ TEST_CASE("Heads in one call are decoders one by one, with keys shared by groups
   }
   together = threads = apart;
   Matrix<float> mean, by_threads;
+  const Matrix<float> unread = Matrix<float>::Constant(3 * heads, 1, NAN);
   for (Index t = 0; t < 11; ++t) {
     auto row = x.view().tokens(t * heads, heads);
+    row.write_strength = unread;
     row.query = row.query.rows(0, groups);
     row.key = row.key.rows(0, groups);
     row.observation_noise = seqbayes::constant(0.5f, heads);

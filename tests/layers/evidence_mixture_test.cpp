@@ -222,6 +222,30 @@ TEST_CASE("A layer whose weight has vanished comes back if the data may switch")
   CHECK(state.log_weight.minCoeff() > -100);
 }
 
+TEST_CASE("A layer that breaks down is no longer heard, whichever it is") {
+  const auto layer = mixture(0);
+  for (const int broken : {0, 1}) {
+    const int sound = 1 - broken;
+    auto all = decltype(layer)::Opinions();
+    all.mean.setOnes();
+    all.variance.setOnes();
+    all.log_evidence.setConstant(-INFINITY);
+    all.mean.col(broken).setConstant(NAN);
+    all.variance[sound] = 3;
+    all.variance[broken] = INFINITY;
+    all.log_evidence[sound] = -1;
+    all.log_evidence[broken] = NAN;
+    auto state = layer.initial_state();
+    decltype(layer)::Step out;
+    layer.combine(all, state.log_weight, out);
+    CHECK(state.log_weight[sound] == 0);
+    CHECK(state.log_weight[broken] == -INFINITY);
+    CHECK(out.mean == seqbayes::Vector<double>::Ones(2));
+    CHECK(out.variance == 3);
+    CHECK(out.log_evidence == Approx(-1 - std::log(double(all.variance.size()))));
+  }
+}
+
 TEST_CASE("A mixture refuses options that make no sense") {
   const auto with_rate = [](double rate) { return mixture(rate); };
   CHECK_THROWS_WITH(with_rate(1), containing("switching_rate"));

@@ -243,6 +243,20 @@ TEST_CASE("Student-t noise: composed, in a mixture with its filter") {
   CHECK(state.log_weight[1] > before);
 }
 
+TEST_CASE("A value whose square overflows does not spoil what is learned of the noise") {
+  using Bayes = seqbayes::BayesianLayer<float>;
+  const Bayes bayes({.key_dim = 3, .value_dim = 2});
+  auto stream = laws::draw_stream(bayes.inputs(), 40, 61).as<float>();
+  stream.fields.value.row(5).setConstant(1e20f);
+  using Learned = seqbayes::LearnedNoise<Bayes>;
+  const seqbayes::StudentT<Learned> robust({Learned({bayes, 3, 2}), 4});
+  auto state = robust.initial_state();
+  const auto out = seqbayes::scan(robust, state, stream.view());
+  CHECK(out.mean.allFinite());
+  CHECK(out.variance.allFinite());
+  CHECK(std::isfinite(state.scale));
+}
+
 TEST_CASE("Student-t noise refuses options that make no sense") {
   using Robust = seqbayes::StudentT<Small>;
   for (const double degrees : {0.0, -1.0, std::nan(""), double(INFINITY)}) {

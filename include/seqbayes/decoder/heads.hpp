@@ -53,17 +53,17 @@ void decode(const Executor& executor, Decoders&& decoders, const Sequence<Scalar
   }
   detail::check_output(layer, x, mean);  // before its memory may move
   mean.resize(heads, layer.value_dim());
-  Fields<Index> group;  // heads that share a row
+  Fields<Index> group;  // heads that share a row; 0 of what isn't read
   for_each_field(
-      [heads](auto, auto, const auto& field, Index& g) {
-        if (!field.empty()) g = heads / field.rows();
+      [heads](auto, auto, const auto& field, Index& g, const InputWidth& input) {
+        if (input.width > 0 && !field.empty()) g = heads / field.rows();
       },
-      x, group);
+      x, group, layer.inputs());
   const auto row = [&](Index h) {
     Token<Scalar> token;
     for_each_field(
         [h](auto, auto, const auto& field, const Index& g, auto& entries) {
-          if (!field.empty()) entries = field.row(g == 1 ? h : h / g);
+          if (g > 0) entries = field.row(g == 1 ? h : h / g);
         },
         x, group, token);
     return token;

@@ -177,12 +177,20 @@ class EvidenceMixture {
     using std::exp;
     out.log_evidence = reweigh(all.log_evidence, log_weight);
     out.mean.setZero(value_dim());
-    for (int i = 0; i < layers; ++i) out.mean += all.mean.col(i) * exp(log_weight[i]);
+    Weights weight;
+    for (int i = 0; i < layers; ++i) weight[i] = exp(log_weight[i]);
+    const auto is_heard = [&](int i) {
+      return weight[i] > Scalar(0);
+    };  // else what it says may be NaN
+    for (int i = 0; i < layers; ++i) {
+      if (is_heard(i)) out.mean += all.mean.col(i) * weight[i];
+    }
     out.variance = Scalar(0);
     const Scalar width = Scalar(double(value_dim()));
     for (int i = 0; i < layers; ++i) {
+      if (!is_heard(i)) continue;
       const Scalar apart = (all.mean.col(i) - out.mean).squaredNorm();
-      out.variance += exp(log_weight[i]) * (all.variance[i] + apart / width);
+      out.variance += weight[i] * (all.variance[i] + apart / width);
     }
   }
 
@@ -201,7 +209,10 @@ class EvidenceMixture {
     if (options_.switching_rate > Scalar(0)) {
       for (int i = 0; i < layers; ++i) log_weight[i] = log(prior_weight(log_weight[i]));
     }
-    const Weights joint = log_weight + log_evidence;
+    Weights joint = log_weight + log_evidence;
+    for (Scalar& j : joint) {  // one that broke down at an overflow says nothing for itself
+      if (!(j == j)) j = Scalar(-std::numeric_limits<double>::infinity());
+    }
     Scalar top = joint[0];
     for (int i = 1; i < layers; ++i) {
       if (joint[i] > top) top = joint[i];
