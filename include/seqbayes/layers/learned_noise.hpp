@@ -27,7 +27,8 @@ inline constexpr bool is_grid_layer<Layer<Scalar, Dk, Dv, Model, Decay, Covarian
 
 /// A filter of the grid with unknown noise (West and Harrison 1997, Bayesian Forecasting and
 /// Dynamic Models, 4.5): prior variance, process noise and observation noise that it reads are in
-/// units of sigma^2, which has an inverse gamma prior. Means are the filter's.
+/// units of sigma^2, which has an inverse gamma prior. Means are the filter's. In float a count of
+/// values ends at 2^24: take double for longer streams.
 template <FilterLayer FilterType>
 class LearnedNoise {
   static_assert(detail::is_grid_layer<FilterType>,
