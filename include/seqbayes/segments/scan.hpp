@@ -135,9 +135,11 @@ void scan_pieces(const Executor& executor, int pieces, const L& layer, typename 
     segments[std::size_t(i)] = summarise_checked(layer, tokens(i));
   });
   // Where each piece starts: the second where the first, which has run, ends.
-  for (std::size_t i = 1; i < count; ++i) {
-    states[i] = states[i - 1];
-    if (i > 1) advance(layer, segments[i - 1], states[i]);
+  states[1] = states[0];
+  Carried<L> carried(states[0]);
+  for (std::size_t i = 2; i < count; ++i) {
+    carried.advance(segments[i - 1]);
+    carried.store(states[i]);
   }
   for_each_task(executor, pieces - 1, [&](Index i) { run_piece(i + 1); });
   state = states.back();

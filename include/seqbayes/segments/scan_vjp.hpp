@@ -83,9 +83,10 @@ Gradient<L> scan_vjp_pieces(const Executor& executor, int pieces, const L& layer
 
   for_each_task(executor, pieces - 1,
                 [&](Index i) { segments[std::size_t(i)] = summarise_checked(layer, tokens(i)); });
+  Carried<L> carried(initial_state);
   for (std::size_t i = 1; i < count; ++i) {
-    states[i] = states[i - 1];
-    advance(layer, segments[i - 1], states[i]);
+    carried.advance(segments[i - 1]);
+    carried.store(states[i]);
   }
   for_each_task(executor, pieces - 1, [&](Index i) {
     const bool last = i + 2 == pieces;

@@ -21,13 +21,12 @@
 /// rounding would hide the prior where they don't.
 #pragma once
 
-#include <Eigen/Cholesky>
 #include <Eigen/QR>
-#include <cmath>
 #include <type_traits>
 
 #include <seqbayes/layers/layer.hpp>
 #include <seqbayes/layers/several_writes.hpp>
+#include <seqbayes/segments/conditioned.hpp>
 
 namespace seqbayes {
 
@@ -120,79 +119,33 @@ void make_symmetric(Matrix& m) {
   m = Matrix((m + m.transpose()) * typename Matrix::Scalar(0.5));
 }
 
-/// F with F F' = M, of a symmetric, positive semidefinite M. Directions in which M is below its own
-/// rounding, with rows and columns scaled to a diagonal of 1, count as 0.
-template <class Scalar>
-class Root {
- public:
-  explicit Root(const Matrix<Scalar>& m) : scale_(m.diagonal()) {
-    using std::sqrt;
-    for (Scalar& d : scale_) d = d > Scalar(0) ? Scalar(sqrt(d)) : Scalar(1);
-    const Vector<Scalar> shrink = scale_.cwiseInverse();
-    ldlt_.compute(shrink.asDiagonal() * m * shrink.asDiagonal());
-    pivots_ = ldlt_.vectorD();
-    const Scalar least = Scalar(double(m.rows())) * Eigen::NumTraits<Scalar>::epsilon();
-    for (Scalar& d : pivots_) d = d > least ? Scalar(sqrt(d)) : Scalar(0);
-  }
+/// A state between segments, in the wide type.
+template <class L>
+struct Carried {
+  using To = Wide<typename L::Scalar>;
+  Matrix<To> mean, covariance;
 
-  [[nodiscard]] Matrix<Scalar> factor() const {
-    const Matrix<Scalar> lower = ldlt_.matrixL();
-    const Matrix<Scalar> f =
-        ldlt_.transpositionsP().transpose() * Matrix<Scalar>(lower * pivots_.asDiagonal());
-    return scale_.asDiagonal() * f;
+  explicit Carried(const typename L::State& state) : mean(wide(state.mean)) {
+    if constexpr (Segment<L>::is_filter) covariance = nonnegative(wide(state.covariance));
   }
-  /// The X with F X = `y`, of a y in the range of F; 0 where F has a column of zeros.
-  [[nodiscard]] Matrix<Scalar> solve(const Matrix<Scalar>& y) const {
-    Matrix<Scalar> x =
-        ldlt_.transpositionsP() * Matrix<Scalar>(scale_.cwiseInverse().asDiagonal() * y);
-    ldlt_.matrixL().solveInPlace(x);
-    for (Index i = 0; i < x.rows(); ++i) {
-      x.row(i) *= pivots_[i] > Scalar(0) ? Scalar(Scalar(1) / pivots_[i]) : Scalar(0);
+  void advance(const Segment<L>& segment) {
+    const auto a = wide(segment.transition), b = wide(segment.offset);
+    if constexpr (!Segment<L>::is_filter) {
+      mean = Matrix<To>(a * mean + b);
+    } else {
+      const To phi = segment.frame(), alpha = To(segment.decay_ratio) / phi;
+      const Conditioned<To> conditioned(covariance, wide(segment.observation_rows));
+      mean = Matrix<To>(a * conditioned.mean(mean * alpha, wide(segment.observation_values)) + b);
+      covariance = Matrix<To>(a * conditioned.covariance() * a.transpose() / (phi * phi) +
+                              wide(segment.covariance));
+      make_symmetric(covariance);
     }
-    return x;
   }
-
- private:
-  Vector<Scalar> scale_, pivots_;
-  Eigen::LDLT<Matrix<Scalar>> ldlt_;
-};
-
-/// A memory of covariance P after y = R S + noise of variance 1: with P = F F' and W = R F,
-///
-///     M X = X - F (I + W'W)^-1 W' R X,    M (X + P R'y) = X + F (I + W'W)^-1 W' (y - R X).
-template <class Scalar>
-class Conditioned {
- public:
-  Conditioned(const Matrix<Scalar>& p, const Matrix<Scalar>& rows)
-      : rows_(rows),
-        root_(Root<Scalar>(p).factor()),
-        seen_(rows * root_),
-        llt_(Matrix<Scalar>(Matrix<Scalar>::Identity(p.rows(), p.cols()) +
-                            seen_.transpose() * seen_)) {}
-
-  /// M (X + P R'y).
-  [[nodiscard]] Matrix<Scalar> mean(const Matrix<Scalar>& x, const Matrix<Scalar>& y) const {
-    return x + root_ * llt_.solve(seen_.transpose() * (y - rows_ * x));
+  void store(typename L::State& state) const {
+    using Scalar = typename L::Scalar;
+    state.mean = mean.template cast<Scalar>();
+    if constexpr (Segment<L>::is_filter) state.covariance = covariance.template cast<Scalar>();
   }
-  /// M X.
-  [[nodiscard]] Matrix<Scalar> operator()(const Matrix<Scalar>& x) const {
-    return x - root_ * llt_.solve(seen_.transpose() * (rows_ * x));
-  }
-  /// M' X.
-  [[nodiscard]] Matrix<Scalar> transposed(const Matrix<Scalar>& x) const {
-    return x - rows_.transpose() * (seen_ * llt_.solve(root_.transpose() * x));
-  }
-  /// A M P A'.
-  [[nodiscard]] Matrix<Scalar> covariance(const Matrix<Scalar>& a) const {
-    const Matrix<Scalar> half = llt_.matrixL().solve(root_.transpose() * a.transpose());
-    return half.transpose() * half;
-  }
-  /// W.
-  [[nodiscard]] const Matrix<Scalar>& seen() const { return seen_; }
-
- private:
-  Matrix<Scalar> rows_, root_, seen_;
-  Eigen::LLT<Matrix<Scalar>> llt_;
 };
 
 }  // namespace detail
@@ -217,19 +170,20 @@ Segment<L> combine(const Segment<L>& first, const Segment<L>& later) {
     const To ratio = To(first.decay_ratio) * ratio2, phi = ratio > To(1) ? ratio : To(1);
     const To alpha2 = ratio2 / phi2;
     both.decay_ratio = detail::within_range(Scalar(ratio));
-    const detail::Conditioned<To> conditioned(c1, r2);
+    const detail::Conditioned<To> conditioned(detail::nonnegative<To>(c1), r2);
     store(both.transition, a2 * conditioned(a1) * (phi / (phi1 * phi2)));
     store(both.offset, a2 * conditioned.mean(b1 * alpha2, y2) + wide(later.offset));
-    store(both.covariance, conditioned.covariance(a2) / (phi2 * phi2) + wide(later.covariance));
+    Result covariance =
+        a2 * conditioned.covariance() * a2.transpose() / (phi2 * phi2) + wide(later.covariance);
+    detail::make_symmetric(covariance);
+    store(both.covariance, covariance);
     // What the later tokens say of the first start, with the noise of the tokens between, and what
     // the first do: 2 Dk rows, of which Householder reflections leave Dk.
     const Index dk = a1.rows();
-    const auto& seen = conditioned.seen();
-    const Eigen::LLT<Result> noise(Result(Result::Identity(dk, dk) + seen * seen.transpose()));
     Result rows(2 * dk, dk), values(2 * dk, b1.cols());
-    rows << wide(first.observation_rows), Result(noise.matrixL().solve(r2 * a1)) / phi1;
+    rows << wide(first.observation_rows), conditioned.whitened(r2 * a1) / phi1;
     values << wide(first.observation_values) * (ratio2 * phi1 / phi),
-        Result(noise.matrixL().solve(y2 - r2 * b1 * alpha2)) * (phi2 / phi);
+        conditioned.whitened(y2 - r2 * b1 * alpha2) * (phi2 / phi);
     const Eigen::HouseholderQR<Result> qr(rows);
     values.applyOnTheLeft(qr.householderQ().transpose());
     store(both.observation_rows,
@@ -243,24 +197,10 @@ Segment<L> combine(const Segment<L>& first, const Segment<L>& later) {
 /// @throws std::invalid_argument if the state has other widths than the layer.
 template <ComposableLayer L>
 void advance(const L& layer, const Segment<L>& segment, typename L::State& state) {
-  using Scalar = typename L::Scalar;
-  using detail::wide;
   layer.check_state(state);
-  const auto a = wide(segment.transition), s = wide(state.mean);
-  if constexpr (!Segment<L>::is_filter) {
-    state.mean = (a * s + wide(segment.offset)).template cast<Scalar>();
-  } else {
-    const auto p = wide(state.covariance);
-    using To = detail::Wide<Scalar>;
-    const To phi = segment.frame(), alpha = To(segment.decay_ratio) / phi;
-    const detail::Conditioned<To> conditioned(p, wide(segment.observation_rows));
-    state.mean =
-        (a * conditioned.mean(s * alpha, wide(segment.observation_values)) + wide(segment.offset))
-            .template cast<Scalar>();
-    Matrix<To> covariance = conditioned.covariance(a) / (phi * phi) + wide(segment.covariance);
-    detail::make_symmetric(covariance);
-    state.covariance = covariance.template cast<Scalar>();
-  }
+  detail::Carried<L> carried(state);
+  carried.advance(segment);
+  carried.store(state);
 }
 
 /// `dstate`, the derivative of a loss with respect to the state that `advance` made of `before`,
@@ -283,7 +223,7 @@ void advance_vjp(const Segment<L>& segment, const typename L::State& before,
     using To = detail::Wide<Scalar>;
     using Result = Matrix<To>;
     const auto rows = wide(segment.observation_rows), values = wide(segment.observation_values);
-    const detail::Conditioned<To> conditioned(wide(before.covariance), rows);
+    const detail::Conditioned<To> conditioned(detail::nonnegative(wide(before.covariance)), rows);
     const To phi = segment.frame(), alpha = To(segment.decay_ratio) / phi;
     const Result ds = conditioned.transposed(a.transpose() * dmean);
     const Result dp =
