@@ -58,7 +58,7 @@ struct StepVjp<LearnedNoise<Filter>> {
     State after = before;
     const auto y = layer.filter().step(after.filter, token);
     const Scalar &s = y.innovation_variance, &norm2 = y.innovation_norm2;
-    const bool observes = s > Scalar(0) && detail::is_finite(s);
+    const bool observes = detail::observes(s);
     const Scalar less_one = a - Scalar(1) + (observes ? Scalar(double(n) / 2) : Scalar(0));
     const Scalar expected = (b + (observes ? norm2 / (Scalar(2) * s) : Scalar(0))) / less_one;
 

@@ -179,9 +179,8 @@ class EvidenceMixture {
     out.mean.setZero(value_dim());
     Weights weight;
     for (int i = 0; i < layers; ++i) weight[i] = exp(log_weight[i]);
-    const auto is_heard = [&](int i) {
-      return weight[i] > Scalar(0);
-    };  // else what it says may be NaN
+    // What a layer without weight says may be NaN.
+    const auto is_heard = [&](int i) { return weight[i] > Scalar(0); };
     for (int i = 0; i < layers; ++i) {
       if (is_heard(i)) out.mean += all.mean.col(i) * weight[i];
     }

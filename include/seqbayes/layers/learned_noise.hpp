@@ -99,7 +99,7 @@ class LearnedNoise {
   void learn(Scalar& a, Scalar& b, Out& out) const {
     const Scalar s = out.innovation_variance;
     out.log_evidence = Scalar(0);
-    if (s > Scalar(0) && detail::is_finite(s)) {
+    if (detail::observes(s)) {
       out.innovation_variance = s * b / a;
       out.log_evidence =
           detail::log_student_t(a, out.innovation_variance, out.innovation_norm2, value_dim());

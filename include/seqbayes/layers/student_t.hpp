@@ -122,8 +122,7 @@ class StudentT {
 
   /// Whether a token observes something, of finite variance.
   static bool observes(const Step& prediction) {
-    const Scalar& s = prediction.innovation_variance;
-    return s > Scalar(0) && detail::is_finite(s);
+    return detail::observes(prediction.innovation_variance);
   }
   /// lambda, from what the filter says of the token, and what variances are in units of.
   [[nodiscard]] detail::OutlierWeight<Scalar> weight(const Step& prediction,

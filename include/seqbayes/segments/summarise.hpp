@@ -159,7 +159,7 @@ class Summary {
       Vector<Scalar> weights(rows.rows());
       const auto weigh = [&](const auto& own) {
         for (Index i = 0; i < rows.rows(); ++i) {
-          weights[i] = observes(s[i]) ? Scalar(own(first + i) / s[i]) : Scalar(0);
+          weights[i] = has_weight(s[i]) ? Scalar(own(first + i) / s[i]) : Scalar(0);
         }
         const Scalar most = largest(weights);
         if (most > Scalar(0)) weights /= most;
@@ -172,9 +172,9 @@ class Summary {
       information_mean_ -= weighted.transpose() * values * (of_mean * To(size));
     }
   }
-  /// Not with s = 0, nor with one so small or large that no weight stands for it.
-  static bool observes(const Scalar& s) {
-    return s > Scalar(0) && is_finite(s) && is_finite(Scalar(Scalar(1) / s));
+  /// Whether a token observes something, with a weight that is a number.
+  static bool has_weight(const Scalar& s) {
+    return observes(s) && is_finite(Scalar(Scalar(1) / s));
   }
   /// The largest absolute entry; 1 for scalars without a range to leave.
   template <class Rows>

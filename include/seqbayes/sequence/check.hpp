@@ -21,6 +21,12 @@ bool is_finite(const Scalar& x) {
   return Scalar(x - x) == Scalar(0);
 }
 
+/// Whether a token of this innovation variance says something of the memory and its noise.
+template <class Scalar>
+bool observes(const Scalar& innovation_variance) {
+  return innovation_variance > Scalar(0) && is_finite(innovation_variance);
+}
+
 inline const char* describe(Domain domain) {
   switch (domain) {
     case Domain::finite: return "finite";
